@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# bookworm (Debian 12, Slurm 22.05) or trixie (Debian 13, Slurm 24.11)
+SUITE ?= bookworm
+# What `make molecule` runs: every scenario, or SCENARIOS="default standalone"
+SCENARIOS ?= $(patsubst molecule/%/molecule.yml,%,$(sort $(wildcard molecule/*/molecule.yml)))
+
+export SUITE
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Nothing of the caller's own Ansible settings takes part.
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-shell demo-down test lint sanity unit docs build molecule hosts clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## The pinned tools into .venv, the collections into .cache
+	@scripts/setup
+
+demo: ## A running cluster of four containers, and two jobs on it (SUITE=trixie for Debian 13)
+	@scripts/demo up
+
+demo-shell: ## A shell on the head of the demo
+	@scripts/demo shell
+
+demo-down: ## Remove the demo
+	@scripts/demo down
+
+test: ## Everything below, with the time that each part took
+	@scripts/test
+
+lint: setup ## Style, types, YAML, Ansible, shell and licence headers
+	@scripts/lint
+
+sanity: setup ## ansible-test sanity, nothing ignored
+	@scripts/sanity
+
+unit: setup ## Unit tests
+	@scripts/unit
+
+docs: setup ## The documentation of plugins and roles, and the changelog, are well-formed
+	@scripts/docs
+
+build: setup ## Build the tarball, install it into an empty path, use it from there
+	@scripts/build
+
+molecule: setup hosts ## The scenarios, in containers (SUITE=trixie, SCENARIOS=default)
+	@set -e; for scenario in $(SCENARIOS); do \
+	    echo "== molecule: $$scenario on $(SUITE)"; \
+	    molecule test -s "$$scenario"; \
+	done
+
+hosts: # what Molecule's containers need
+	@scripts/engine up
+	@scripts/image $(SUITE)
+
+clean: ## Remove what setup and the tests made here (containers stay)
+	rm -rf .venv .cache ansible.log

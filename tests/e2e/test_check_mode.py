@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Check mode tells what a run would change, all of it and nothing else, and changes nothing itself."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from . import play
+from .cluster import Cluster, Machine
+
+pytestmark = pytest.mark.disruptive
+
+PREVIEW = ("--check", "--diff")
+
+# Where configuration and state live. A folder that a host does not have is no error: not every host has each role.
+WATCHED = "/etc /var/lib/aicluster /var/lib/slurm /var/spool/slurm*"
+DAEMONS = "munge slurmctld slurmd chrony ssh"
+
+# A running slurmctld writes its state while nothing happens: a heartbeat every few seconds for a backup controller, and
+# now and then the age of priorities. What a compute host caches of slurm.conf is written anew when it fetches it.
+RESTLESS = re.compile(r"/(heartbeat|priority_last_decay_ran(\.old)?)$|/conf-cache(/|$)")
+
+
+def fingerprint(cluster: Cluster) -> dict[str, str]:
+    """Kind, mode, owner, time, target and content of each watched file; since when each daemon runs."""
+    return {f"{machine.name}: {key}": value for machine in cluster.machines for key, value in _of(machine).items()}
+
+
+def _of(machine: Machine) -> dict[str, str]:
+    # The time of a folder moves with the restless files in it; its other files tell what happened there.
+    files = machine.output(f"find {WATCHED} -printf '%p\\t%y %m %U:%G %l\\n' 2>/dev/null; true").splitlines()
+    times = machine.output(f"find {WATCHED} -type f -printf '%p (time)\\t%T@\\n' 2>/dev/null; true").splitlines()
+    sums = machine.output(f"find {WATCHED} -type f -exec sha256sum {{}} + 2>/dev/null; true").splitlines()
+    found = dict(line.split("\t", 1) for line in files + times)
+    found |= {f"{path} (content)": checksum for checksum, path in (line.split(maxsplit=1) for line in sums)}
+    found = {path: value for path, value in found.items() if not RESTLESS.search(path.split(" (")[0])}
+    shown = machine.output(f"systemctl show {DAEMONS} -p Id -p MainPID -p ActiveEnterTimestamp").split("\n\n")
+    return found | {next(line for line in unit.splitlines() if line.startswith("Id=")): unit for unit in shown}
+
+
+def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """What two fingerprints do not have in common, a line each."""
+    return [
+        f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+
+
+def test_an_unchanged_cluster_has_nothing_to_report(cluster: Cluster) -> None:
+    before = fingerprint(cluster)
+    report = play.site(cluster.inventory, *PREVIEW)
+    assert play.changes(report) == set()
+    assert differences(before, fingerprint(cluster)) == []
+
+
+@pytest.fixture
+def drifted(cluster: Cluster) -> str:
+    """Two things damaged by hand; gives the variables of a run that is to change a third one."""
+    node = cluster.nodes[-1]
+    node.output("chmod 0440 /etc/munge/munge.key")
+    # Written in place: a container engine mounts this file, so it cannot be replaced.
+    node.output(f'kept=$(grep -vw {cluster.head.node} /etc/hosts) && echo "$kept" > /etc/hosts')
+    return json.dumps({"cluster_partitions": {"e2e": {"Nodes": node.node, "MaxTime": "00:10:00"}}})
+
+
+def test_a_preview_names_what_the_run_then_changes(cluster: Cluster, drifted: str) -> None:
+    before = fingerprint(cluster)
+    foretold = play.changes(play.site(cluster.inventory, *PREVIEW, "-e", drifted))
+    assert differences(before, fingerprint(cluster)) == []
+
+    done = play.changes(play.site(cluster.inventory, "-e", drifted))
+    assert sorted(foretold) == sorted(done)
+
+    node = cluster.nodes[-1]
+    assert "PartitionName=e2e" in cluster.head.output("scontrol show partition e2e")
+    assert node.output("stat -c %a /etc/munge/munge.key") == "400"
+    assert node.output(f"grep -cw {cluster.head.node} /etc/hosts") == "1"
+    # One change each at least: a preview and a run that both overlook something agree, too.
+    assert {host for host, _task in done} == {cluster.head.name, node.name}
+    assert len(done) >= 3
+
+    # Without the variable the partition goes again, and the cluster is what its inventory says.
+    play.site(cluster.inventory)
+    assert cluster.head.shell.run("scontrol show partition e2e").rc == 1
+    assert play.changes(play.site(cluster.inventory, *PREVIEW)) == set()

@@ -1,0 +1,31 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The daemons have nothing to complain about."""
+
+from __future__ import annotations
+
+import re
+
+from .cluster import Cluster, Machine
+
+COMPLAINT = re.compile(r"\b(error|fatal)\b", re.IGNORECASE)
+
+# Complaints that say nothing about this cluster.
+IGNORED: list[re.Pattern[str]] = []
+
+
+def complaints(machine: Machine, daemon: str) -> list[str]:
+    """The lines of a daemon's log that ought not to be there."""
+    log = machine.output(f"cat /var/log/slurm/{daemon}.log")
+    assert log, f"{machine.name}: {daemon} logs somewhere else"
+    lines = [line for line in log.splitlines() if COMPLAINT.search(line)]
+    return [f"{machine.name}: {line}" for line in lines if not any(known.search(line) for known in IGNORED)]
+
+
+def test_slurmctld_log(cluster: Cluster) -> None:
+    assert complaints(cluster.head, "slurmctld") == []
+
+
+def test_slurmd_logs(cluster: Cluster) -> None:
+    assert [line for machine in cluster.nodes for line in complaints(machine, "slurmd")] == []

@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Each role alone, by its full name, in somebody's own playbook: from an empty folder, with nothing but documented variables.
+
+The roles share one host (`--ansible-inventory`, its first one), and common comes last, so that no other role leans on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ..e2e import play
+from ..e2e.cluster import Cluster, Machine
+
+
+@dataclass(frozen=True)
+class Case:
+    """How a role is played alone, and what it then has done."""
+
+    role: str
+    groups: list[str]
+    variables: dict[str, Any] = field(default_factory=dict)
+    proof: str = "true"
+    """A command on the host."""
+    expected: str = ""
+    """What that command prints."""
+
+
+CASES = [
+    Case(
+        "head",
+        ["head", "nodes"],
+        # A node that was never reached must be declared: its hardware, and where to find it.
+        {"cluster_confinement": "none", "nodes_hardware": {"cpus": 1, "memory_mb": 2000}, "nodes_memory_reserve_mb": 500},
+        "scontrol ping | cut -d' ' -f1,4,5; scontrol show node box -o | grep -o 'RealMemory=[0-9]*'",
+        "Slurmctld(primary) box is\nRealMemory=1500",
+    ),
+    Case(
+        "nodes",
+        ["nodes"],
+        {"nodes_conf_server": "localhost:6817"},
+        "srun -N1 -t1 sh -c 'echo $SLURMD_NODENAME'",
+        "box",
+    ),
+    Case("gpu", ["nodes", "gpu"], {"gpu_devices": [{"type": "fake", "files": ["/dev/fakegpu[0-1]"]}]}),
+    Case("nfs", ["nfs"], {"nfs_mode": "0751"}, "stat -c '%a %U' /data; ls -A /data", "751 root\nhome"),
+    Case("common", ["nodes"], {"common_limits": ["* - nofile 65536"]}, "id -u cluster; munge -n | unmunge | head -n 1 | cut -c 1-26"),
+]
+
+
+@pytest.fixture(scope="session")
+def box(request: pytest.FixtureRequest) -> Machine:
+    return Cluster(request.config.getoption("ansible_inventory")).machines[0]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.role)
+def test_role_alone(case: Case, box: Machine, tmp_path: Path) -> None:
+    connection = f"ansible_connection={box.facts['connection']} ansible_docker_host={box.facts['container']}"
+    groups = "".join(f"[{group}]\nbox\n" for group in case.groups)
+    (tmp_path / "hosts").write_text(f"box {connection}\n{groups}")
+    playbook = [{"hosts": "box", "become": True, "roles": [{"role": f"aicluster.slurm.{case.role}", "vars": case.variables}]}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(playbook))
+
+    argv = play.command("ansible-playbook", "-i", "hosts", "play.yml")
+    settings = {"ANSIBLE_CONFIG": "/dev/null", "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS}
+    play.run(argv, tmp_path, **settings)
+    assert box.output(case.proof) == case.expected
+    assert play.changes(play.run(argv, tmp_path, **settings)) == set()
