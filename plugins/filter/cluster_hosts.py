@@ -49,7 +49,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from ansible.errors import AnsibleFilterError
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.hosts import read_host
+from ansible_collections.aicluster.slurm.plugins.plugin_utils.preflight import network_findings
 
 
 def cluster_hosts(
@@ -58,7 +60,9 @@ def cluster_hosts(
     network: str = "",
     store: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Inventory name to the fields of Host."""
+    """Inventory name to the fields of Host; an error for a network that is none, because every address depends on it."""
+    for finding in network_findings(network):
+        raise AnsibleFilterError(finding)
     hosts = (read_host(name, hostvars[name], network or "", store or {}) for name in names)
     return {host.name: asdict(host) for host in hosts}
 

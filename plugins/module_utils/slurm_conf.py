@@ -114,6 +114,8 @@ def check(cluster: Cluster) -> List[str]:
     findings = _check_values("slurm.conf", cluster.config) + _check_values("cgroup.conf", cluster.cgroup)
     if not _lower(_present(cluster.config)).get("clustername"):
         findings.append("slurm.conf: ClusterName: found nothing; accepted: the name of the cluster")
+    if not cluster.nodes:
+        findings.append("nodes: found none; accepted: one node or more, because slurmctld does not start without")
     findings += _check_nodes(cluster.nodes)
     known = {str(node.get("NodeName")) for node in cluster.nodes}
     findings += _check_partitions(_present(cluster.partitions), known | set(_present(cluster.nodesets)))

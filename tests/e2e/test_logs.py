@@ -12,7 +12,18 @@ from .cluster import Cluster, Machine
 COMPLAINT = re.compile(r"\b(error|fatal)\b", re.IGNORECASE)
 
 # Complaints that say nothing about this cluster.
-IGNORED: list[re.Pattern[str]] = []
+IGNORED = [
+    # The first start of a new slurmctld: there is no state yet.
+    re.compile(r"Could not open \w+ state file .*: No such file or directory|NOTE: Trying backup state save file"),
+    # Slurm tries every MPI plugin that Debian ships; the library of this one comes with the MPI that a site installs.
+    re.compile(
+        r"mpi/pmix.*(can not load PMIx library|Plugin init\(\) callback failed)|Cannot create context for mpi/pmix"
+    ),
+    # A minimal host has no program to send mail with.
+    re.compile(r"Configured MailProg is invalid"),
+    # The tests cancel jobs.
+    re.compile(r"\*\*\* (JOB|STEP) [\d.]+ ON \S+ CANCELLED AT "),
+]
 
 
 def complaints(machine: Machine, daemon: str) -> list[str]:
