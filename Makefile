@@ -48,6 +48,7 @@ build: setup ## Build the tarball, install it into an empty path, use it from th
 	@scripts/build
 
 molecule: setup hosts ## The scenarios, in containers (SUITE=trixie, SCENARIOS=default)
+	@test -n "$(strip $(SCENARIOS))" || { echo "no scenario to run"; exit 2; }
 	@set -e; for scenario in $(SCENARIOS); do \
 	    echo "== molecule: $$scenario on $(SUITE)"; \
 	    molecule test -s "$$scenario"; \

@@ -50,7 +50,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.aicluster.slurm.plugins.plugin_utils.hosts import read_host
+from ansible_collections.aicluster.slurm.plugins.plugin_utils.hosts import HAS_NETADDR, read_host
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.preflight import network_findings
 
 
@@ -60,7 +60,9 @@ def cluster_hosts(
     network: str = "",
     store: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Inventory name to the fields of Host; an error for a network that is none, because every address depends on it."""
+    """Inventory name to the fields of Host; an error for a network that is none: every address depends on it."""
+    if not HAS_NETADDR:
+        raise AnsibleFilterError("control host: Python library netaddr: found none; accepted: pip install netaddr")
     for finding in network_findings(network):
         raise AnsibleFilterError(finding)
     hosts = (read_host(name, hostvars[name], network or "", store or {}) for name in names)

@@ -48,9 +48,10 @@ EXAMPLES = """
 RETURN = """
 _value:
   description:
-    - C(nodes) for M(aicluster.slurm.slurm_config), C(store) for the next run, and the names that are C(waiting) for a record.
-    - C(cgroup_v2) is whether every known node has a writable cgroup v2. C(def_mem_per_cpu) is the memory in MiB that a job
-      gets with each CPU so that the CPUs of every node can be used at once.
+    - C(nodes) for M(aicluster.slurm.slurm_config), C(store) for the next run, and the names that are C(waiting) for a
+      record.
+    - C(cgroup_v2) is whether every known node has a writable cgroup v2. C(def_mem_per_cpu) is the memory in MiB that a
+      job gets with each CPU so that the CPUs of every node can be used at once.
   type: dict
 """
 

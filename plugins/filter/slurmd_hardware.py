@@ -31,7 +31,8 @@ EXAMPLES = """
 
 RETURN = """
 _value:
-  description: C(cpus), C(boards), C(sockets) per board, C(cores) per socket, C(threads) per core, and C(memory_mb) in MiB.
+  description: >-
+    C(cpus), C(boards), C(sockets) per board, C(cores) per socket, C(threads) per core, and C(memory_mb) in MiB.
   type: dict
 """
 

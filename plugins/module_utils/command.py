@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, NamedTuple, Sequence
+from typing import Any, Callable, NamedTuple, Sequence
 
 
 class Result(NamedTuple):
     """How a command ended."""
 
-    argv: List[str]
+    argv: list[str]
     rc: int
     stdout: str
     stderr: str
@@ -27,7 +27,7 @@ class CommandError(Exception):
     def __init__(self, result: Result) -> None:
         self.result = result
         said = (result.stderr.strip() or result.stdout.strip() or "no output").splitlines()
-        super().__init__("`{0}` failed (rc={1}): {2}".format(" ".join(result.argv), result.rc, " / ".join(said[-4:])))
+        super().__init__(f"`{' '.join(result.argv)}` failed (rc={result.rc}): {' / '.join(said[-4:])}")
 
 
 def require(result: Result) -> Result:

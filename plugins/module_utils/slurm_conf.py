@@ -4,25 +4,48 @@
 """Slurm's configuration files from data: rendered in a stable order, with folded host lists, and checked before that.
 
 Keys are Slurm's own, see slurm.conf(5), cgroup.conf(5) and gres.conf(5) of Slurm 22.05 and 24.11. A key whose value is
-None is left out. Slurm does not care about the case of a key; of two spellings the later one wins.
+None or empty is left out. Slurm does not care about the case of a key; of two spellings the later one wins.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Set, Tuple
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ansible_collections.aicluster.slurm.plugins.module_utils import gres, hostlist
 
 HEADER = "# Written by Ansible (aicluster.slurm) from the inventory: changes made here are lost at the next run.\n"
 
-FIRST_KEYS = ("clustername", "slurmctldhost")
+FIRST_KEYS = ("ClusterName", "SlurmctldHost", "Nodes")
 """Keys that a reader looks for first; all others follow in alphabetical order."""
 
-REPEATED_KEYS = ("slurmctldhost",)
+REPEATED_KEYS = ("SlurmctldHost",)
 """Keys that stand on a line for each value, instead of one line with commas."""
 
-TIME_KEYS = ("maxtime", "defaulttime")
-"""Partition keys that hold a time. YAML reads an unquoted 4:00:00 as the number 14400, which Slurm would take as minutes."""
+NEEDED_KEYS = ("ClusterName", "SlurmctldHost")
+"""Keys without which nothing starts."""
+
+LINE_KEYS = {"NodeName": "nodes", "NodeSet": "nodesets", "PartitionName": "partitions"}
+"""Keys that start a line of their own, and where their data belongs."""
+
+COUNT_KEYS = ("CPUs", "Boards", "SocketsPerBoard", "CoresPerSocket", "ThreadsPerCore", "RealMemory")
+"""Node keys that hold a number above 0."""
+
+TIME_KEYS = ("MaxTime", "DefaultTime")
+"""Partition keys that hold a time. YAML reads an unquoted 4:00:00 as the number 14400, for Slurm that many minutes."""
+
+_KNOWN = (*FIRST_KEYS, *LINE_KEYS, *COUNT_KEYS, *TIME_KEYS, "NodeAddr", "Gres", "GresTypes", "Default")
+_SPELLING = {key.lower(): key for key in _KNOWN}
+
+_IS_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]*").fullmatch
+_NAME = r"[A-Za-z0-9_:][A-Za-z0-9_.:-]{0,254}"
+_IS_NAME = re.compile(_NAME).fullmatch
+_IS_CONTROLLER = re.compile(rf"{_NAME}(\({_NAME}\))?").fullmatch
+_IS_COUNT = re.compile(r"0*[1-9][0-9]*").fullmatch
+_GRES_NAMES = re.compile(r"(?:^|,)([A-Za-z0-9_.+-]+)(?=[:,]|$)").findall
+_RESERVED = ("ALL", "DEFAULT")
+_TRUE = ("YES", "UP", "TRUE", "1")
 
 
 class ConfigError(ValueError):
@@ -41,207 +64,256 @@ class Cluster(NamedTuple):
     nodes: Sequence[Mapping[str, Any]]
     """Each with NodeName, NodeAddr and further keys; Gres is text, or a list of gres records."""
     partitions: Mapping[str, Any]
-    """PartitionName to the keys of its line."""
+    """PartitionName to the keys of its line; None is no partition."""
     nodesets: Mapping[str, Any]
-    """NodeSet to the keys of its line."""
+    """NodeSet to the keys of its line; None is no node set."""
     cgroup: Mapping[str, Any]
     """Keys of cgroup.conf."""
 
 
-def render(cluster: Cluster) -> Dict[str, str]:
+def render(cluster: Cluster) -> dict[str, str]:
     """File name to text, for every file of the configuration.
 
     Raises ConfigError for data that Slurm would refuse, or accept and then break on.
     """
-    findings = check(cluster)
+    cluster = _normal(cluster)
+    devices, findings = _devices(cluster.nodes)
+    findings = _check(cluster) + findings
     if findings:
         raise ConfigError(findings)
-    by_node = _gres_by_node(cluster.nodes)
-    config = _present(cluster.config)
-    types = gres.gres_types([group for groups in by_node.values() for group in groups])
-    if types and "grestypes" not in _lower(config):
-        config["GresTypes"] = types
-    files = {
-        "cgroup.conf": HEADER + "".join(_key_lines(_present(cluster.cgroup))),
-        "gres.conf": HEADER + "".join(line + "\n" for line in gres.conf_lines(by_node)),
+    nodes = sorted(cluster.nodes, key=lambda node: hostlist.natural_key(_text(node["NodeName"])))
+    gres_texts = [gres.node_gres(devices.get(_text(node["NodeName"]), ())) or _text(node.get("Gres")) for node in nodes]
+    types = sorted({name for text in gres_texts for name in _GRES_NAMES(text)})
+    try:
+        gres_lines, node_lines = gres.conf_lines(devices), _node_lines(zip(nodes, gres_texts))
+    except hostlist.HostlistError as error:
+        raise ConfigError([f"nodes: {error}"]) from error
+    texts = {
+        "cgroup.conf": _key_lines(cluster.cgroup),
+        "gres.conf": ["AutoDetect=off", *gres_lines] if gres_lines else [],
+        "slurm.conf": [
+            *_key_lines(_present({"GresTypes": types, **cluster.config})),
+            "",
+            *_lines("NodeSet", cluster.nodesets),
+            *node_lines,
+            "",
+            *_lines("PartitionName", cluster.partitions),
+        ],
     }
-    if by_node:
-        files["gres.conf"] = files["gres.conf"].replace(HEADER, HEADER + "AutoDetect=off\n", 1)
-    body = _key_lines(config)
-    body += ["\n"] + [_line("NodeSet", name, keys) for name, keys in sorted(_present(cluster.nodesets).items())]
-    body += node_lines(cluster.nodes)
-    body += ["\n"] + [_line("PartitionName", name, keys) for name, keys in sorted(_present(cluster.partitions).items())]
-    files["slurm.conf"] = HEADER + "".join(body)
-    return files
+    return {name: HEADER + "".join(line + "\n" for line in lines) for name, lines in texts.items()}
 
 
-def node_lines(nodes: Iterable[Mapping[str, Any]]) -> List[str]:
+def render_value(value: object) -> str:
+    """A value as slurm.conf spells it.
+
+    True and False are YES and NO; a list has commas; a map is a list of NAME=VALUE, or of NAME alone where the value is
+    True, and without those that are False or None. Text with blanks is quoted; # and the backslash are escaped.
+    """
+    text = _text(value).replace("\\", "\\\\").replace("#", "\\#")
+    return f'"{text}"' if " " in text else text
+
+
+def _check(cluster: Cluster) -> list[str]:
+    """What Slurm would refuse, or accept and then break on: one line a finding."""
+    findings = _check_config(cluster.config) + _check_keys("cgroup.conf", cluster.cgroup)
+    for key, found in (("nodes", cluster.nodes), ("partitions", cluster.partitions)):
+        if not found:
+            findings.append(f"{key}: found none; accepted: one or more, because slurmctld does not start without")
+    findings += _check_nodes(cluster.nodes)
+    known = {_text(node.get("NodeName")) for node in cluster.nodes}
+    for name, keys in cluster.nodesets.items():
+        if name in known or name.upper() in _RESERVED:
+            findings.append(f"nodeset {name}: found a name that nodes have; accepted: a name of its own")
+        findings += _check_line(f"nodeset {name}", name, keys, known)
+    for name, keys in cluster.partitions.items():
+        findings += _check_line(f"partition {name}", name, keys, known | set(cluster.nodesets), may_have_all=True)
+    named = sorted((name, keys) for name, keys in cluster.partitions.items() if isinstance(keys, Mapping))
+    defaults = [name for name, keys in named if _text(keys.get("Default")).upper() in _TRUE]
+    if len(defaults) > 1:
+        findings.append(f"partitions: Default: found {', '.join(defaults)}; accepted: one partition with Default")
+    return findings
+
+
+def _check_config(config: Mapping[str, Any]) -> list[str]:
+    findings = _check_keys("slurm.conf", config)
+    for key in NEEDED_KEYS:
+        if key not in config:
+            findings.append(f"slurm.conf: {key}: found nothing; accepted: a value, Slurm does not start without")
+    for host in _items(config.get("SlurmctldHost", ())):
+        if not _IS_CONTROLLER(_text(host)):
+            findings.append(f"slurm.conf: SlurmctldHost: found {host!r}; accepted: NAME or NAME(ADDRESS)")
+    return findings
+
+
+def _check_nodes(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    findings = []
+    seen: dict[str, set[str]] = {"NodeName": set(), "NodeAddr": set()}
+    for index, node in enumerate(nodes):
+        where = f"node {_text(node['NodeName'])}" if "NodeName" in node else f"nodes[{index}]"
+        for key, values in seen.items():
+            value = _text(node.get(key))
+            if not _IS_NAME(value) or value.upper() in _RESERVED:
+                findings.append(f"{where}: {key}: found {value or 'nothing'}; accepted: one name or address")
+            elif value in values:
+                findings.append(f"{where}: {key}: found {value} on another node too; accepted: one of each")
+            values.add(value)
+        for key in COUNT_KEYS:
+            if key in node and not _IS_COUNT(_text(node[key])):
+                # A node whose reserve is larger than its memory ends here.
+                hint = " after the reserve (nodes_memory_reserve_mb)" if key == "RealMemory" else ""
+                findings.append(f"{where}: {key}: found {node[key]!r}; accepted: a whole number above 0{hint}")
+        words = {
+            key: value for key, value in node.items() if key not in seen and (key != "Gres" or isinstance(value, str))
+        }
+        findings += _check_keys(where, words)
+    return findings
+
+
+def _check_line(where: str, name: str, keys: object, known: set[str], may_have_all: bool = False) -> list[str]:
+    """Findings for a partition or a node set."""
+    if not isinstance(keys, Mapping):
+        return [f"{where}: found {keys!r}; accepted: a map of its keys, or null for none"]
+    findings = []
+    if not _IS_NAME(name):
+        findings.append(f"{where}: found the name {name!r}; accepted: letters, digits and _ . : -")
+    for key in TIME_KEYS:
+        if isinstance(keys.get(key), (int, float)):
+            findings.append(
+                f"{where}: {key}: found the number {keys[key]}; accepted: a time in quotes, such as '4:00:00' or"
+                " '60' (minutes), because YAML reads 4:00:00 without them as 14400"
+            )
+    text = _text(keys.get("Nodes"))
+    if not (may_have_all and text.upper() == "ALL"):
+        findings += _unknown_nodes(where, text, known)
+    return findings + _check_keys(where, keys)
+
+
+def _unknown_nodes(where: str, text: str, known: set[str]) -> list[str]:
+    try:
+        missing = [name for name in hostlist.expand(text) if name not in known]
+    except hostlist.HostlistError as error:
+        return [f"{where}: Nodes: {error}"]
+    if not missing:
+        return []
+    found = hostlist.fold_sorted(missing)
+    return [f"{where}: Nodes: found {found}; accepted: nodes of the cluster; in a partition also node sets, or ALL"]
+
+
+def _check_keys(where: str, keys: Mapping[str, Any]) -> list[str]:
+    """Keys and values that cannot stand in a line of a configuration file."""
+    findings = []
+    for key, value in keys.items():
+        text = _text(value)
+        if not _IS_KEY(key):
+            findings.append(f"{where}: found the key {key!r}; accepted: a key of letters and digits")
+        if key in LINE_KEYS:
+            findings.append(f"{where}: {key}: found among other keys; accepted: in {LINE_KEYS[key]}")
+        if not _is_plain(value):
+            findings.append(f"{where}: {key}: found {value!r}; accepted: text, a number, a flat list or map")
+        elif not text.isprintable() or '"' in text:
+            findings.append(f"{where}: {key}: found {value!r}; accepted: one line of text without double quotes")
+    return findings
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is text, a number, true or false, or a list or map that holds no further one."""
+    if isinstance(value, Mapping):
+        return all(item is None or isinstance(item, (str, int, float)) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(isinstance(item, (str, int, float)) and not isinstance(item, bool) for item in value)
+    return isinstance(value, (str, int, float))
+
+
+def _devices(nodes: Iterable[Mapping[str, Any]]) -> tuple[dict[str, tuple[gres.GresGroup, ...]], list[str]]:
+    """The devices of each node whose Gres is records (text stands for itself), and what is wrong with the records."""
+    devices, findings = {}, []
+    for node in nodes:
+        name, value = _text(node.get("NodeName")), node.get("Gres")
+        if value is not None and not isinstance(value, str):
+            try:
+                devices[name] = gres.parse_all(value, f"node {name}: Gres")
+            except gres.GresError as error:
+                findings.append(str(error))
+    return devices, findings
+
+
+def _node_lines(nodes: Iterable[tuple[Mapping[str, Any], str]]) -> list[str]:
     """NodeName lines: nodes that are alike but for name and address share one; names and addresses pair by position."""
-    alike: Dict[Tuple[str, ...], List[Tuple[str, str]]] = {}
-    for node in sorted(nodes, key=lambda each: hostlist.natural_key(str(each["NodeName"]))):
-        rest = tuple(
-            "{0}={1}".format(key, render_value(_gres_text(value) if key.lower() == "gres" else value))
-            for key, value in _present(node).items()
-            if key.lower() not in ("nodename", "nodeaddr")
-        )
-        alike.setdefault(rest, []).append((str(node["NodeName"]), str(node["NodeAddr"])))
+    alike: dict[str, tuple[list[str], list[str]]] = {}
+    for node, gres_text in nodes:
+        keys = {key: gres_text if key == "Gres" else value for key, value in node.items()}
+        names, addresses = alike.setdefault(_words(keys, without=("NodeName", "NodeAddr")), ([], []))
+        names.append(_text(node["NodeName"]))
+        addresses.append(_text(node["NodeAddr"]))
+    return [
+        f"NodeName={hostlist.fold(names)} NodeAddr={hostlist.fold(addresses)} {words}".rstrip()
+        for words, (names, addresses) in alike.items()
+    ]
+
+
+def _lines(kind: str, named: Mapping[str, Any]) -> list[str]:
+    """Lines of partitions or node sets; DEFAULT, which counts for the lines after it, comes first."""
+    order = sorted(named, key=lambda name: (name != "DEFAULT", hostlist.natural_key(name)))
+    return [f"{kind}={name} {_words(named[name])}".rstrip() for name in order]
+
+
+def _words(keys: Mapping[str, Any], without: Sequence[str] = ()) -> str:
+    return " ".join(f"{key}={render_value(value)}" for key, value in keys.items() if key not in without)
+
+
+def _key_lines(keys: Mapping[str, Any]) -> list[str]:
     lines = []
-    for rest, pairs in alike.items():
-        names, addresses = hostlist.fold([pair[0] for pair in pairs]), hostlist.fold([pair[1] for pair in pairs])
-        lines.append(" ".join(["NodeName=" + names, "NodeAddr=" + addresses, *rest]) + "\n")
+    for key, value in keys.items():
+        lines += [f"{key}={render_value(item)}" for item in (_items(value) if key in REPEATED_KEYS else [value])]
     return lines
 
 
-def render_value(value: Any) -> str:
-    """A value as slurm.conf spells it.
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else [value]
 
-    True and False are YES and NO; a list has commas; a map is a list of NAME=VALUE, or NAME alone where the value is True,
-    and without those that are False or None. Text with blanks is quoted, and # is escaped (slurm.conf(5)).
-    """
+
+def _text(value: object) -> str:
+    """A value in one line, before anything in it is quoted."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return "YES" if value else "NO"
     if isinstance(value, Mapping):
         chosen = ((name, item) for name, item in value.items() if item is not None and item is not False)
-        return ",".join(str(name) if item is True else "{0}={1}".format(name, item) for name, item in chosen)
+        return ",".join(str(name) if item is True else f"{name}={item}" for name, item in chosen)
     if isinstance(value, (list, tuple)):
-        return ",".join(str(item) for item in value)
-    text = str(value).replace("#", "\\#")
-    return '"{0}"'.format(text) if " " in text or "\t" in text else text
+        return ",".join(map(str, value))
+    return str(value)
 
 
-def check(cluster: Cluster) -> List[str]:
-    """What Slurm would refuse, or accept and then break on: one line a finding."""
-    findings = _check_values("slurm.conf", cluster.config) + _check_values("cgroup.conf", cluster.cgroup)
-    if not _lower(_present(cluster.config)).get("clustername"):
-        findings.append("slurm.conf: ClusterName: found nothing; accepted: the name of the cluster")
-    if not cluster.nodes:
-        findings.append("nodes: found none; accepted: one node or more, because slurmctld does not start without")
-    findings += _check_nodes(cluster.nodes)
-    known = {str(node.get("NodeName")) for node in cluster.nodes}
-    findings += _check_partitions(_present(cluster.partitions), known | set(_present(cluster.nodesets)))
-    for name, keys in _present(cluster.nodesets).items():
-        findings += _check_values("NodeSet " + name, keys or {})
-        findings += _unknown_nodes("NodeSet " + name, _lower(keys or {}).get("nodes"), known)
-    return findings
+def _normal(cluster: Cluster) -> Cluster:
+    """The same data without what has no value, and with keys in one order and, where they count here, one spelling."""
+    return Cluster(
+        config=_present(cluster.config),
+        nodes=[_present(node) for node in cluster.nodes],
+        partitions=_named(cluster.partitions),
+        nodesets=_named(cluster.nodesets),
+        cgroup=_present(cluster.cgroup),
+    )
 
 
-def _check_nodes(nodes: Sequence[Mapping[str, Any]]) -> List[str]:
-    findings = []
-    seen: Dict[str, Set[str]] = {"NodeName": set(), "NodeAddr": set()}
-    for node in nodes:
-        name = str(node.get("NodeName") or "")
-        if not name:
-            findings.append("nodes: NodeName: found nothing in {0!r}; accepted: a name".format(dict(node)))
-            continue
-        if not node.get("NodeAddr"):
-            findings.append("node {0}: NodeAddr: found nothing; accepted: the address of the node".format(name))
-        for key, values in seen.items():
-            value = str(node.get(key) or "")
-            if value and value in values:
-                findings.append("node {0}: {1}: found {2} on another node too; accepted: one of each".format(name, key, value))
-            values.add(value)
-        memory = node.get("RealMemory")
-        if memory is not None and int(memory) <= 0:
-            findings.append(
-                "node {0}: RealMemory: found {1} MiB after the reserve; accepted: a positive number"
-                " (see nodes_memory_reserve_mb)".format(name, memory)
-            )
-        findings += _check_values("node " + name, {key: value for key, value in node.items() if key != "Gres"})
-        if isinstance(node.get("Gres"), list):
-            try:
-                _gres_groups(name, node["Gres"])
-            except gres.GresError as error:
-                findings.append(str(error))
-    return findings
+def _named(lines: Mapping[str, Any]) -> dict[str, Any]:
+    """The partitions or node sets that are wanted; their names, unlike keys, have a case."""
+    wanted = {str(name): keys for name, keys in lines.items() if keys is not None}
+    return {name: _present(keys) if isinstance(keys, Mapping) else keys for name, keys in wanted.items()}
 
 
-def _check_partitions(partitions: Mapping[str, Any], known: Set[str]) -> List[str]:
-    findings = []
-    defaults = []
-    for name, keys in partitions.items():
-        keys = keys or {}
-        where = "partition " + name
-        findings += _check_values(where, keys)
-        lower = _lower(keys)
-        for key in TIME_KEYS:
-            if isinstance(lower.get(key), int):
-                findings.append(
-                    "{0}: {1}: found the number {2}; accepted: a time in quotes, such as '4:00:00' or '60' (minutes),"
-                    " because YAML reads 4:00:00 without them as 14400".format(where, key, lower[key])
-                )
-        findings += _unknown_nodes(where, lower.get("nodes"), known)
-        if render_value(lower.get("default", False)).upper() == "YES":
-            defaults.append(name)
-    if len(defaults) > 1:
-        findings.append("partitions: Default: found {0}; accepted: one partition with Default".format(", ".join(sorted(defaults))))
-    return findings
-
-
-def _unknown_nodes(where: str, nodes: Any, known: Set[str]) -> List[str]:
-    text = render_value(nodes) if nodes is not None else ""
-    if text.upper() in ("", "ALL"):
-        return []
-    try:
-        missing = [name for name in hostlist.expand(text) if name not in known]
-    except hostlist.HostlistError as error:
-        return ["{0}: Nodes: {1}".format(where, error)]
-    if not missing:
-        return []
-    return [
-        "{0}: Nodes: found {1}; accepted: nodes of the cluster, node sets, or ALL".format(where, hostlist.fold_sorted(missing))
-    ]
-
-
-def _check_values(where: str, keys: Mapping[str, Any]) -> List[str]:
-    """Keys and values that cannot stand in a line of a configuration file."""
-    findings = []
+def _present(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that have a value, each in its last spelling, in the order of a file or a line."""
+    last: dict[str, tuple[str, Any]] = {}
     for key, value in keys.items():
-        text = render_value(value) if value is not None else ""
-        if not str(key).replace("_", "").isalnum():
-            findings.append("{0}: found the key {1!r}; accepted: a key of letters and digits".format(where, key))
-        if "\n" in text or '"' in text.strip('"'):
-            findings.append("{0}: {1}: found {2!r}; accepted: one line without quotes in it".format(where, key, value))
-    return findings
+        lower = str(key).lower()
+        last[lower] = (_SPELLING.get(lower, str(key)), value)
+    present = {key: value for key, value in last.values() if _text(value)}
+    return {key: present[key] for key in sorted(present, key=_rank)}
 
 
-def _gres_by_node(nodes: Sequence[Mapping[str, Any]]) -> Dict[str, List[gres.GresGroup]]:
-    return {
-        str(node["NodeName"]): _gres_groups(str(node["NodeName"]), node["Gres"])
-        for node in nodes
-        if node.get("Gres") and isinstance(node["Gres"], list)
-    }
-
-
-def _gres_groups(name: str, records: Sequence[Mapping[str, Any]]) -> List[gres.GresGroup]:
-    return list(gres.parse_all(records, "node {0}: gres".format(name)))
-
-
-def _gres_text(value: Any) -> Any:
-    return gres.node_gres(_gres_groups("", value)) if isinstance(value, list) else value
-
-
-def _key_lines(keys: Mapping[str, Any]) -> List[str]:
-    lines = []
-    order = sorted(keys, key=lambda key: (key.lower() not in FIRST_KEYS, key.lower()))
-    for key in order:
-        value = keys[key]
-        values = value if key.lower() in REPEATED_KEYS and isinstance(value, (list, tuple)) else [value]
-        lines += ["{0}={1}\n".format(key, render_value(item)) for item in values]
-    return lines
-
-
-def _line(kind: str, name: str, keys: Mapping[str, Any]) -> str:
-    words = ["{0}={1}".format(key, render_value(value)) for key, value in _present(keys or {}).items()]
-    return " ".join(["{0}={1}".format(kind, name), *words]) + "\n"
-
-
-def _present(keys: Mapping[str, Any]) -> Dict[str, Any]:
-    """The keys that have a value, each in its last spelling."""
-    last: Dict[str, Tuple[str, Any]] = {}
-    for key, value in keys.items():
-        last[str(key).lower()] = (str(key), value)
-    return {key: value for key, value in last.values() if value is not None}
-
-
-def _lower(keys: Mapping[str, Any]) -> Dict[str, Any]:
-    return {str(key).lower(): value for key, value in keys.items()}
+def _rank(key: str) -> tuple[int, str]:
+    return FIRST_KEYS.index(key) if key in FIRST_KEYS else len(FIRST_KEYS), key.lower()

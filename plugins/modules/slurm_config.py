@@ -1,6 +1,7 @@
 #!/usr/bin/python
 # SPDX-FileCopyrightText: aicluster.slurm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 
 """Slurm's configuration on a controller, from data."""
 
@@ -30,8 +31,8 @@ options:
   nodes:
     description:
       - Every compute node with its keys of C(slurm.conf). C(NodeName) and C(NodeAddr) are needed.
-      - C(Gres) is text, or a list of records with C(name), C(type), C(count), C(files), C(cores), C(links) and C(flags), from
-        which C(gres.conf) follows too.
+      - C(Gres) is text, or a list of records with C(name), C(type), C(count), C(files), C(cores), C(links) and
+        C(flags), from which C(gres.conf) follows too.
     type: list
     elements: dict
     required: true
@@ -113,17 +114,22 @@ import os
 import shutil
 import tempfile
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Runner, module_runner, require
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
+    CommandError,
+    Runner,
+    module_runner,
+    require,
+)
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_conf import Cluster, ConfigError, render
 
 WRITE_ORDER = ("cgroup.conf", "gres.conf", "slurm.conf")
 """slurm.conf comes last: whoever sees the new one finds the files that it needs."""
 
 
-def read_files(folder: str) -> Dict[str, str]:
+def read_files(folder: str) -> dict[str, str]:
     """The files that exist, by name."""
     texts = {}
     for name in WRITE_ORDER:
@@ -134,7 +140,7 @@ def read_files(folder: str) -> Dict[str, str]:
     return texts
 
 
-def write_files(module: AnsibleModule, folder: str, texts: Dict[str, Optional[str]]) -> None:
+def write_files(module: AnsibleModule, folder: str, texts: dict[str, str | None]) -> None:
     """Write each text atomically, readable for all; a text of None removes the file."""
     os.makedirs(folder, mode=0o755, exist_ok=True)
     for name in (name for name in WRITE_ORDER if name in texts):
@@ -150,8 +156,8 @@ def write_files(module: AnsibleModule, folder: str, texts: Dict[str, Optional[st
         os.chmod(path, 0o644)
 
 
-def check_syntax(module: AnsibleModule, run: Runner, texts: Dict[str, str]) -> None:
-    """Have Slurm's parser read the candidate; scontrol parses the file that SLURM_CONF names before it does anything."""
+def check_syntax(module: AnsibleModule, run: Runner, texts: dict[str, str]) -> None:
+    """Have Slurm's own parser read the candidate: scontrol parses the file in SLURM_CONF before it does anything."""
     scontrol = module.get_bin_path("scontrol")
     if not scontrol:  # check mode on a host that has no Slurm yet
         return
@@ -160,7 +166,9 @@ def check_syntax(module: AnsibleModule, run: Runner, texts: Dict[str, str]) -> N
         for name, text in texts.items():
             with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
                 file.write(text)
-        require(run(["env", "SLURM_CONF=" + os.path.join(folder, "slurm.conf"), scontrol, "show", "hostnames", "localhost"]))
+        require(
+            run(["env", "SLURM_CONF=" + os.path.join(folder, "slurm.conf"), scontrol, "show", "hostnames", "localhost"])
+        )
     finally:
         shutil.rmtree(folder)
 
@@ -171,13 +179,13 @@ class Controller:
     def __init__(self, run: Runner, timeout: int) -> None:
         self.run = run
         self.timeout = timeout
-        self.commands: List[List[str]] = []
+        self.commands: list[list[str]] = []
 
     def is_active(self) -> bool:
         """Whether systemd sees the daemon running."""
         return self.run(["systemctl", "is-active", "--quiet", "slurmctld"]).rc == 0
 
-    def change(self, argv: List[str]) -> None:
+    def change(self, argv: list[str]) -> None:
         """Run a command that changes something and has to succeed."""
         self.commands.append(argv)
         require(self.run(argv))
@@ -194,13 +202,15 @@ class Controller:
             time.sleep(0.5)
 
     def restart(self) -> None:
-        """Restart with the files in place; a reconfigure then makes every slurmd fetch them (22.05 keeps them otherwise)."""
+        """Restart with the files in place; 22.05 needs a reconfigure after it, or each slurmd keeps the old ones."""
         self.change(["systemctl", "restart", "slurmctld"])
         self.wait()
         self.change(["scontrol", "reconfigure"])
 
 
-def apply(module: AnsibleModule, controller: Controller, before: Dict[str, str], after: Dict[str, str], mark: str) -> None:
+def apply(
+    module: AnsibleModule, controller: Controller, before: dict[str, str], after: dict[str, str], mark: str
+) -> None:
     """Write, restart, and put the old files back when the controller does not come up with the new ones."""
     folder = module.params["path"]
     os.makedirs(os.path.dirname(mark), mode=0o755, exist_ok=True)
@@ -233,12 +243,14 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    params: Dict[str, Any] = module.params
+    params: dict[str, Any] = module.params
     run = module_runner(module)
     controller = Controller(run, params["timeout"])
     mark = os.path.join(params["state_path"], "slurm_config.pending")
     try:
-        after = render(Cluster(params["config"], params["nodes"], params["partitions"], params["nodesets"], params["cgroup"]))
+        after = render(
+            Cluster(params["config"], params["nodes"], params["partitions"], params["nodesets"], params["cgroup"])
+        )
         before = read_files(params["path"])
         differing = [name for name in WRITE_ORDER if before.get(name) != after[name]]
         if differing:

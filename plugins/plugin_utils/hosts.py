@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: aicluster.slurm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the inventory, the facts and the node store together say of each host: its names and its address in the cluster."""
+"""What the inventory, the facts and the node store together say of a host: its names and its address in the cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import netaddr
+try:
+    import netaddr
+except ImportError:
+    HAS_NETADDR = False
+else:
+    HAS_NETADDR = True
 
 
 @dataclass(frozen=True)
@@ -33,11 +38,26 @@ def is_address(text: object) -> bool:
     return isinstance(text, str) and (netaddr.valid_ipv4(text, netaddr.INET_PTON) or netaddr.valid_ipv6(text))
 
 
+def is_network(text: str) -> bool:
+    """Whether `text` is a network such as 10.0.0.0/24."""
+    try:
+        netaddr.IPNetwork(text)
+    except (netaddr.AddrFormatError, ValueError):
+        return False
+    return True
+
+
+def in_network(text: object, network: str) -> bool:
+    """Whether `text` is an address inside `network`; every address is inside an empty one."""
+    return is_address(text) and (not network or netaddr.IPAddress(str(text)) in netaddr.IPNetwork(network))
+
+
 def read_host(name: str, variables: Mapping[str, Any], network: str, stored: Mapping[str, Any]) -> Host:
     """One host from its variables (with `ansible_facts` where it was reached) and its record in the node store.
 
     The address is, in this order: what `nodes_address` declares; an address of the machine inside `network`, or with no
-    network the one of its default route; the stored one; `ansible_host` or the inventory name where that is an address.
+    network the one of its default route; the stored one; `ansible_host` or the inventory name where that is an address
+    which leads to it from elsewhere too.
     """
     facts = variables.get("ansible_facts") or {}
     node = str(variables.get("nodes_name") or (name if is_address(name) else name.split(".")[0]))
@@ -45,26 +65,32 @@ def read_host(name: str, variables: Mapping[str, Any], network: str, stored: Map
     record = stored.get(node) or {}
     candidates = [variables.get("nodes_address")]
     if network:
-        candidates += [item for item in addresses if item in netaddr.IPNetwork(network)]
+        candidates += [item for item in addresses if in_network(item, network)]
     else:
         candidates.append((facts.get("default_ipv4") or {}).get("address"))
     if not addresses:  # not reached in this run: what was known of it before, else what the inventory connects to
-        told = [item for item in (variables.get("ansible_host"), name) if is_address(item)]
-        candidates += [record.get("address")]
-        candidates += [item for item in told if not network or item in netaddr.IPNetwork(network)]
+        told = [str(item) for item in (variables.get("ansible_host"), name) if in_network(item, network)]
+        candidates += [record.get("address"), *(item for item in told if not netaddr.IPAddress(item).is_loopback())]
     address = next((str(item) for item in candidates if item), "")
     hostname = str(facts.get("hostname") or record.get("hostname") or "")
     return Host(name=name, node=node, address=address, hostname=hostname, addresses=addresses)
 
 
 def etc_hosts_lines(hosts: Iterable[Host]) -> list[str]:
-    """The lines of /etc/hosts, one per host with an address, each name at its first place only (see hosts(5))."""
-    taken: set[str] = set()
+    """The lines of /etc/hosts, one per host with an address, each name on one line only (see hosts(5)).
+
+    Where two hosts claim a name, a node name counts more than an inventory name, and that more than a hostname.
+    """
+    hosts = list(hosts)
+    owners: dict[str, Host] = {}
+    for kind in ("node", "name", "hostname"):
+        for host in hosts:
+            owners.setdefault(getattr(host, kind), host)
     lines = []
     for host in hosts:
-        wanted = [name for name in (host.node, host.name, host.hostname) if name and not is_address(name)]
-        names = [name for name in dict.fromkeys(wanted) if name not in taken]
-        if host.address and names:
-            taken.update(names)
-            lines.append(f"{host.address} {' '.join(names)}")
+        names = dict.fromkeys(name for name in (host.node, host.name, host.hostname) if owners[name] is host)
+        # localhost is the machine that asks, wherever that is.
+        good = [name for name in names if name and name != "localhost" and not is_address(name)]
+        if host.address and good:
+            lines.append(f"{host.address} {' '.join(good)}")
     return lines

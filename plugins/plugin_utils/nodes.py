@@ -25,7 +25,7 @@ MEMORY_RESERVE_LEAST_MB = 256
 
 
 def slurmd_hardware(text: str) -> dict[str, int]:
-    """The hardware in the output of `slurmd -C` (slurmd(8)), as the store names it; empty where there is no such line."""
+    """The hardware in the output of `slurmd -C` (slurmd(8)), as the store names it; empty where no line tells it."""
     for line in text.splitlines():
         if line.startswith("NodeName="):
             words = dict(word.split("=", 1) for word in line.split() if "=" in word)
@@ -79,7 +79,8 @@ def slurm_node(host: Host, record: Mapping[str, Any], declared: Mapping[str, Any
 
     `declared` holds the host's variables; what they say wins over the record.
     """
-    hardware = {**record, **{key: value for key, value in (declared.get("nodes_hardware") or {}).items() if value is not None}}
+    said = {key: value for key, value in (declared.get("nodes_hardware") or {}).items() if value is not None}
+    hardware = {**record, **said}
     address = host.address or record.get("address")
     if not address or not hardware.get("cpus") or not hardware.get("memory_mb"):
         return None

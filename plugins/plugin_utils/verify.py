@@ -12,11 +12,10 @@ SILENT = ("unknown", "down", "inval", "fail")
 
 
 def silent_nodes(lines: Iterable[str], wanted: Collection[str]) -> list[str]:
-    """The wanted nodes that do not answer, from the lines `NAME STATE` of sinfo; also those that are not listed at all."""
+    """The wanted nodes that do not answer, from the lines `NAME STATE` of sinfo; also those that no line names."""
     states = dict(line.split()[:2] for line in lines if len(line.split()) >= 2)
-    return [
-        name for name in wanted if states.get(name, "down*").endswith("*") or states.get(name, "down").startswith(SILENT)
-    ]
+    found = {name: states.get(name, "down") for name in wanted}
+    return [name for name, state in found.items() if state.endswith("*") or state.startswith(SILENT)]
 
 
 def idle_jobs(lines: Iterable[str], wanted: Collection[str]) -> list[dict[str, object]]:

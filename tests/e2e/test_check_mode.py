@@ -11,7 +11,7 @@ import re
 import pytest
 
 from . import play
-from .cluster import Cluster, Machine
+from .cluster import Cluster, Machine, wait_for
 
 pytestmark = pytest.mark.disruptive
 
@@ -21,13 +21,18 @@ PREVIEW = ("--check", "--diff")
 WATCHED = "/etc /var/lib/aicluster /var/lib/slurm /var/spool/slurm*"
 DAEMONS = "munge slurmctld slurmd chrony ssh"
 
-# A running slurmctld writes its state while nothing happens: a heartbeat every few seconds for a backup controller, and
-# now and then the age of priorities. What a compute host caches of slurm.conf is written anew when it fetches it.
-RESTLESS = re.compile(r"/(heartbeat|priority_last_decay_ran(\.old)?)$|/conf-cache(/|$)")
+# What changes while nothing happens: a running slurmctld writes a heartbeat for a backup every few seconds, and
+# a slurmd its copy of the configuration when it fetches that anew.
+RESTLESS = re.compile(r"/heartbeat$|/conf-cache(/|$)")
+
+# slurmctld writes the state of jobs and nodes five seconds after their last change, here of the jobs of a test before.
+LATELY_WRITTEN = "find /var/lib/slurm /var/spool -type f ! -name heartbeat -newermt '8 seconds ago' 2>/dev/null; true"
 
 
 def fingerprint(cluster: Cluster) -> dict[str, str]:
     """Kind, mode, owner, time, target and content of each watched file; since when each daemon runs."""
+    lately = wait_for(lambda: cluster.head.output(LATELY_WRITTEN), lambda files: not files)
+    assert not lately, f"{cluster.head.name} does not come to rest"
     return {f"{machine.name}: {key}": value for machine in cluster.machines for key, value in _of(machine).items()}
 
 
