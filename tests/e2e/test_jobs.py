@@ -16,7 +16,7 @@ from .cluster import Cluster, wait_for
 def two_small_jobs(cluster: Cluster) -> Iterator[list[str]]:
     """Two sleeping jobs of one CPU each, bound to the same node."""
     submit = f"sbatch --parsable -w {cluster.nodes[0].node} -n1 --mem=100 -t1 -D / -o /dev/null --wrap 'sleep 60'"
-    jobs = [cluster.as_user(submit) for _ in range(2)]
+    jobs = [cluster.as_user(submit) for _number in range(2)]
     yield jobs
     cluster.as_user(f"scancel {' '.join(jobs)}")
     wait_for(lambda: cluster.head.output("squeue -h"), lambda queue: not queue)
