@@ -67,7 +67,7 @@ def update_store(
     for node in wanted:
         before, found = dict(stored.get(node) or {}), dict(detected.get(node) or {})
         record = {**before, **found}
-        if found and record != before:
+        if record != before:
             record["when"] = now
         if record:
             after[node] = record

@@ -101,6 +101,7 @@ def test_address(variables: dict[str, Any], network: str, address: str) -> None:
         ("node1", {"ansible_host": "192.168.1.5"}, NETWORK, ""),
         ("node1", {"ansible_host": "gate.example.org"}, "", ""),
         ("10.0.0.3", {}, NETWORK, "10.0.0.3"),
+        ("10.0.0.3", {"ansible_host": "10.0.0.7"}, NETWORK, "10.0.0.7"),
         ("node1", {}, "", ""),
         # A forwarded port, as test machines have it, is no address for the others.
         ("node1", {"ansible_host": "127.0.0.1", "ansible_port": 2222}, "", ""),

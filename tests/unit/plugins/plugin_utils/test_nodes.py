@@ -124,8 +124,8 @@ def test_update_store_leaves_its_arguments_alone() -> None:
 # --- the node for slurm.conf ------------------------------------------------------------------------------------------
 
 
-def node(declared: dict[str, Any], record: dict[str, Any] = HARDWARE, host: Host = HOST) -> dict[str, Any]:
-    found = slurm_node(host, record, declared)
+def node(declared: dict[str, Any], record: dict[str, Any] | None = None, host: Host = HOST) -> dict[str, Any]:
+    found = slurm_node(host, HARDWARE if record is None else record, declared)
     assert found is not None
     return found
 
@@ -186,6 +186,7 @@ def test_detected_gres_stand_where_none_is_declared() -> None:
 def test_the_stored_address_serves_a_host_that_has_none_now() -> None:
     away = Host(name="node1", node="node1", address="", hostname="", addresses=[])
     assert node({}, {**HARDWARE, "address": "10.0.0.66"}, away)["NodeAddr"] == "10.0.0.66"
+    assert node({}, {**HARDWARE, "address": "10.0.0.66"})["NodeAddr"] == "10.0.0.11"
     assert slurm_node(away, HARDWARE, {}) is None
 
 

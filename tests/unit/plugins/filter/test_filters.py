@@ -1,0 +1,168 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+PACKAGE = "ansible_collections.aicluster.slurm.plugins.filter"
+FOLDER = Path(__file__).parents[4] / "plugins" / "filter"
+
+NETWORK = "10.0.0.0/24"
+DEBIAN = {"distribution": "Debian", "distribution_version": "12.9", "distribution_major_version": "12"}
+HARDWARE = {"cpus": 2, "boards": 1, "sockets": 1, "cores": 2, "threads": 1, "memory_mb": 10000}
+GPUS = [{"name": "gpu", "files": ["/dev/nvidia0"]}]
+GROUPS = {"head": ["head0"], "nodes": ["node1.local", "node2", "node3"], "gpu": ["node1.local"], "all": ["other"]}
+
+
+def reached(address: str, **variables: Any) -> dict[str, Any]:
+    return {
+        "ansible_facts": {
+            **DEBIAN,
+            "hostname": "debian",
+            "all_ipv4_addresses": ["192.168.1.1", address],
+            "default_ipv4": {"address": "192.168.1.1"},
+        },
+        **variables,
+    }
+
+
+HOSTVARS: dict[str, dict[str, Any]] = {
+    "head0": reached("10.0.0.1"),
+    "node1.local": reached(
+        "10.0.0.11",
+        gpu_devices=GPUS,
+        nodes_memory_reserve_mb=2000,
+        __nodes_detected={**HARDWARE, "cgroup_v2": True},
+    ),
+    # Off in this run, known from an earlier one; and one that nobody ever saw.
+    "node2": {},
+    "node3": {"ansible_host": "10.0.0.13"},
+    "other": {},
+}
+STORE = {
+    "node2": {**HARDWARE, "cpus": 8, "cgroup_v2": True, "address": "10.0.0.12", "hostname": "two", "when": "monday"},
+    "gone": {**HARDWARE, "when": "monday"},
+}
+
+
+def use(name: str, *arguments: Any, **options: Any) -> Any:
+    """Call a filter as Ansible does: by its name, out of the FilterModule of its file."""
+    filters = importlib.import_module(f"{PACKAGE}.{name}").FilterModule().filters()
+    assert list(filters) == [name]
+    return filters[name](*arguments, **options)
+
+
+def test_every_filter_is_tested_here() -> None:
+    tests = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    assert {path.stem for path in FOLDER.glob("*.py")} <= tests
+
+
+def test_cluster_hosts() -> None:
+    hosts = use("cluster_hosts", ["head0", "node1.local", "node2", "node3"], HOSTVARS, NETWORK, STORE)
+    assert {name: (host["node"], host["address"], host["hostname"]) for name, host in hosts.items()} == {
+        "head0": ("head0", "10.0.0.1", "debian"),
+        "node1.local": ("node1", "10.0.0.11", "debian"),
+        "node2": ("node2", "10.0.0.12", "two"),
+        "node3": ("node3", "10.0.0.13", ""),
+    }
+    assert use("cluster_hosts", ["head0"], HOSTVARS)["head0"]["address"] == "192.168.1.1"
+    assert use("cluster_hosts", ["head0"], HOSTVARS, None, None)["head0"]["name"] == "head0"
+    with pytest.raises(AnsibleFilterError, match="cluster_network: found 'lan'"):
+        use("cluster_hosts", ["head0"], HOSTVARS, "lan")
+
+
+def test_etc_hosts() -> None:
+    hosts = use("cluster_hosts", ["head0", "node1.local", "node2", "other"], HOSTVARS, NETWORK, STORE)
+    assert use("etc_hosts", hosts) == ["10.0.0.1 head0 debian", "10.0.0.11 node1 node1.local", "10.0.0.12 node2 two"]
+
+
+def test_expand_hostlist() -> None:
+    assert use("expand_hostlist", "node[09-11],login") == ["node09", "node10", "node11", "login"]
+    with pytest.raises(AnsibleFilterError, match=r"host list 'node\[1-': found '\['"):
+        use("expand_hostlist", "node[1-")
+
+
+def test_idle_jobs() -> None:
+    lines = ["node1 idle main*", "node2 mixed main*"]
+    assert use("idle_jobs", lines, ["node1", "node2"]) == [{"partition": "main", "nodes": ["node1"]}]
+
+
+def test_silent_nodes() -> None:
+    assert use("silent_nodes", ["node1 idle", "node2 idle*"], ["node1", "node2"]) == ["node2"]
+
+
+def test_slurmd_hardware() -> None:
+    assert use("slurmd_hardware", "NodeName=n CPUs=2 RealMemory=100") == {"cpus": 2, "memory_mb": 100}
+    facts = {"memtotal_mb": 512, "processor_vcpus": 4}
+    assert use("slurmd_hardware", "", facts)["cpus"] == 4
+    assert use("slurmd_hardware", "NodeName=n CPUs=2", facts) == {"cpus": 2}
+    assert use("slurmd_hardware", "") == {}
+
+
+def test_node_records() -> None:
+    records = use("node_records", GROUPS["nodes"], HOSTVARS, NETWORK, STORE, now="tuesday")
+    assert [node["NodeName"] for node in records["nodes"]] == ["node1", "node2"]
+    node1, node2 = records["nodes"]
+    assert (node1["NodeAddr"], node1["RealMemory"], node1["Gres"]) == ("10.0.0.11", 8000, GPUS)
+    assert (node2["NodeAddr"], node2["RealMemory"], node2["CPUs"]) == ("10.0.0.12", 9500, 8)
+    assert records["store"] == {
+        "node1": {**HARDWARE, "cgroup_v2": True, "address": "10.0.0.11", "hostname": "debian", "when": "tuesday"},
+        "node2": STORE["node2"],
+    }
+    assert records["waiting"] == ["node3"]
+    # So much that the jobs on the CPUs of the poorest node fit into it: 9500 MiB for 8.
+    assert records["def_mem_per_cpu"] == 1187
+    assert records["cgroup_v2"] is True
+    assert use("node_records", GROUPS["nodes"], HOSTVARS, NETWORK, records["store"], now="wednesday") == records
+
+
+def test_node_records_of_an_empty_cluster() -> None:
+    nothing = {"nodes": [], "store": {}, "cgroup_v2": False, "def_mem_per_cpu": 0, "waiting": []}
+    assert use("node_records", [], HOSTVARS, now="tuesday") == nothing
+    assert use("node_records", ["node3"], HOSTVARS, now="tuesday") == {**nothing, "waiting": ["node3"]}
+
+
+def test_one_node_without_cgroup_v2_decides_for_all() -> None:
+    store = {"node2": {**STORE["node2"], "cgroup_v2": False}}
+    assert use("node_records", GROUPS["nodes"], HOSTVARS, NETWORK, store, now="tuesday")["cgroup_v2"] is False
+
+
+def test_preflight_findings() -> None:
+    assert use("preflight_findings", GROUPS, HOSTVARS, GROUPS["nodes"], NETWORK, STORE) == []
+
+
+def test_preflight_findings_of_every_kind_at_once() -> None:
+    groups = {**GROUPS, "nfs": ["a", "b"], "gpu": ["head0"]}
+    hostvars = {
+        **HOSTVARS,
+        "a": reached("10.0.0.11"),
+        "b": {**reached("172.16.0.1"), "nodes_name": "node2"},
+        "node3": {"ansible_facts": {**reached("10.0.0.13")["ansible_facts"], "distribution_major_version": "11"}},
+    }
+    found = use("preflight_findings", groups, hostvars, GROUPS["nodes"], NETWORK, STORE)
+    assert [": ".join(finding.split(": ")[:2]) for finding in found] == [
+        "inventory: group nfs",
+        "head0: group gpu",
+        "b, node2: nodes_name",
+        "b: nodes_address",
+        "a, node1.local: nodes_address",
+        "node3: operating system",
+        "node3: operating system",
+        "node1.local: gpu_devices",
+    ]
+    assert all(": found " in finding and "; accepted: " in finding for finding in found)
+    allowed = use("preflight_findings", groups, hostvars, GROUPS["nodes"], NETWORK, STORE, allow_unsupported=True)
+    assert len(found) == len(allowed) + 1
+
+
+def test_preflight_findings_without_a_network_to_judge_by() -> None:
+    found = use("preflight_findings", {"nodes": ["node2"]}, HOSTVARS, ["node2"], "lan")
+    assert [": ".join(finding.split(": ")[:2]) for finding in found] == [
+        "inventory: group head",
+        "all hosts: cluster_network",
+    ]
