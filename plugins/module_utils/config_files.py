@@ -40,10 +40,11 @@ class ConfigFiles:
     def write(self, texts: Mapping[str, str]) -> None:
         """Put the texts in place, and take away files that are not among them. Needs `used` when the daemons follow."""
         there = self.read()
+        if texts == there and not self.pending:
+            return
         if not self.pending:
             os.makedirs(os.path.dirname(self._mark), mode=0o755, exist_ok=True)
-            if texts != there:
-                self._keep(there)
+            self._keep(there)
             _write(self._mark, "")
         os.makedirs(self.folder, mode=0o755, exist_ok=True)
         for name in self.names:

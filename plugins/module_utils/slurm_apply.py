@@ -79,7 +79,7 @@ class Controller:
         valid = {name for name, node in before.items() if INVALID not in node.flags}
         end = self.clock() + self.timeout
         while True:
-            now = self.nodes(version)
+            now = self._nodes_now(version)
             spoiled = [
                 node for name, node in now.items() if INVALID in node.flags and (name in valid or name not in before)
             ]
@@ -98,7 +98,7 @@ class Controller:
         while True:
             spoiled = [
                 node
-                for node in self.nodes(version).values()
+                for node in self._nodes_now(version).values()
                 if "DRAIN" in node.flags
                 and node.holder == scontrol.SLURM
                 and not node.reason.startswith("Not responding")
@@ -108,6 +108,13 @@ class Controller:
             if not any(INVALID in node.flags for node in spoiled) or self.clock() > end:
                 return
             self.sleep(1)
+
+    def _nodes_now(self, version: str) -> dict[str, scontrol.Node]:
+        """The nodes after a change, which is not taken when slurmctld does not show them."""
+        try:
+            return self.nodes(version)
+        except (CommandError, scontrol.ScontrolError) as error:
+            raise NotTakenError(str(error)) from error
 
     def _change(self, argv: list[str]) -> None:
         self.commands.append(argv)

@@ -20,7 +20,7 @@ HEADER = "# Written by Ansible (aicluster.slurm) from the inventory: changes mad
 FIRST_KEYS = ("ClusterName", "SlurmctldHost", "Nodes")
 """Keys that a reader looks for first; all others follow in alphabetical order."""
 
-REPEATED_KEYS = ("SlurmctldHost",)
+REPEATED_KEYS = ("SlurmctldHost", "Prolog", "Epilog", "PrologSlurmctld", "EpilogSlurmctld")
 """Keys that stand on a line for each value, instead of one line with commas."""
 
 NEEDED_KEYS = ("ClusterName", "SlurmctldHost")

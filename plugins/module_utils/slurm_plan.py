@@ -9,8 +9,10 @@ and the folding of host lists do not count. Which keys need a restart is said by
 
 from __future__ import annotations
 
+import errno
 import json
-from typing import Any, Iterable, Mapping, NamedTuple, Sequence
+import re
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from ansible_collections.aicluster.slurm.plugins.module_utils import hostlist, slurm_keys
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_conf import Cluster, render_value
@@ -24,8 +26,12 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_conf_reader 
 RECONFIGURE_STARTS_ANEW = (23, 11)
 """The first version whose `scontrol reconfigure` starts a new process that reads everything (scontrol(1))."""
 
-STATE_KEYS = ("ClusterName", "StateSaveLocation")
+STATE_KEYS = ("clustername", "statesavelocation")
 """Keys that make slurmctld look for its saved state elsewhere: it would forget every job."""
+
+
+EVERY_NODE = "every node"
+"""The name in changes of gres.conf for lines without NodeName."""
 
 
 class Change(NamedTuple):
@@ -119,7 +125,7 @@ def make(changes: Sequence[Change], live: Live, nodes: Sequence[str]) -> Plan:
         restart = _restart(change, live.version)
         slurmctld = slurmctld or "slurmctld" in restart
         if "slurmd" in restart:
-            slurmd.update([change.name] if change.name else nodes)
+            slurmd.update(nodes if change.name in ("", EVERY_NODE) else [change.name])
     if not live.active:
         action = "start"
     elif not changes:
@@ -154,9 +160,9 @@ def missing(changes: Iterable[Change]) -> dict[str, Any]:
             continue
         place = lost.setdefault(_VARIABLES[change.kind], {})
         if change.name:
-            place[change.name] = dict(word.split("=", 1) for word in change.before.split() if "=" in word)
+            place[change.name] = {key: _unquoted(value) for key, value in _WORD.findall(change.before)}
         else:
-            place[change.key] = change.before
+            place[change.key] = _unquoted(change.before)
     return lost
 
 
@@ -181,7 +187,7 @@ def kept(wanted: Cluster, live: Mapping[str, str], version: str) -> Cluster:
         nodes=[*wanted.nodes, *(node for node in there.cluster().nodes if node["NodeName"] not in names)],
         partitions={**there.partitions, **wanted.partitions},
         nodesets={**there.nodesets, **wanted.nodesets},
-        cgroup={**read_cgroup_conf("cgroup.conf", {"cgroup.conf": "", **live}.__getitem__, version), **wanted.cgroup},
+        cgroup={**read_cgroup_conf("cgroup.conf", _reader(live), version), **wanted.cgroup},
     )
 
 
@@ -233,7 +239,7 @@ def _restart(change: Change, version: str) -> frozenset[str]:
 def _ends(change: Change, job: Job) -> bool:
     """Whether Slurm would end the job: its node or partition goes, its GPUs change, or slurmctld forgets it."""
     if change.kind == slurm_keys.GLOBAL:
-        return change.key in STATE_KEYS and bool(change.before)
+        return change.key.lower() in STATE_KEYS and bool(change.before)
     gone = not change.key and not change.after
     if change.kind == slurm_keys.NODE and change.name in job.nodes:
         return gone or (bool(job.gres) and change.key == "Gres")
@@ -243,19 +249,31 @@ def _ends(change: Change, job: Job) -> bool:
 _READ = ("slurm.conf", "gres.conf", "cgroup.conf")
 
 
+def _reader(texts: Mapping[str, str]) -> Callable[[str], str]:
+    """Reads from the texts; a file that is not there is an empty one, but one that another includes has to be there."""
+    there = {**dict.fromkeys(_READ, ""), **texts}
+
+    def read(path: str) -> str:
+        if path not in there:
+            raise OSError(errno.ENOENT, f"only {', '.join(_READ)} are read here")
+        return there[path]
+
+    return read
+
+
 def _slurm_conf(texts: Mapping[str, str], version: str) -> SlurmConf:
-    """slurm.conf as Slurm reads it; a file that is not there is an empty one."""
-    return read_slurm_conf("slurm.conf", {"slurm.conf": "", **texts}.__getitem__, version)
+    """slurm.conf as Slurm reads it."""
+    return read_slurm_conf("slurm.conf", _reader(texts), version)
 
 
 def _read(texts: Mapping[str, str], version: str) -> dict[str, Any]:
     """Kind of line to its keys, or to its items and their keys."""
-    read = {"gres.conf": "", "cgroup.conf": "", **texts}.__getitem__
+    read = _reader(texts)
     slurm = _slurm_conf(texts, version)
     devices: dict[str, dict[str, Any]] = {}
     for line in read_gres_conf("gres.conf", read, version):
         rest = {key: value for key, value in line.items() if key != "NodeName"}
-        for name in hostlist.expand(str(line.get("NodeName", "*"))) if "NodeName" in line else ["every node"]:
+        for name in hostlist.expand(str(line.get("NodeName", "*"))) if "NodeName" in line else [EVERY_NODE]:
             for key, value in rest.items():
                 devices.setdefault(name, {}).setdefault(key, []).append(render_value(value))
     return {
@@ -299,6 +317,14 @@ def _canonical(key: str, value: Any) -> str:
         except hostlist.HostlistError:  # a node set
             return text
     return text
+
+
+_WORD = re.compile(r'(\w+)=("[^"]*"|\S*)')
+
+
+def _unquoted(text: str) -> str:
+    """A value before `render_value`."""
+    return re.sub(r"\\(.)", r"\1", text[1:-1] if text.startswith('"') else text)
 
 
 def _summary(keys: Mapping[str, Any]) -> str:

@@ -81,7 +81,9 @@ def judge(run: Runner, folder: str) -> Verdict:
         lines = [line for line in deep.stdout.splitlines() if _COMPLAINT.search(line) and not _HARMLESS.search(line)]
         return Verdict("deep", list(dict.fromkeys(_bare(line) for line in lines)) or ["slurmctld did not start"])
     syntax = run(["env", f"SLURM_CONF={folder}/slurm.conf", "scontrol", "show", "hostnames", "localhost"])
-    return Verdict("syntax", [] if syntax.rc == 0 else [_bare(line) for line in syntax.stderr.splitlines()])
+    if syntax.rc == 0:
+        return Verdict("syntax", [])
+    return Verdict("syntax", [_bare(line) for line in syntax.stderr.splitlines()] or ["scontrol does not read it"])
 
 
 def _bare(line: str) -> str:

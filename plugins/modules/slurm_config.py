@@ -339,7 +339,11 @@ def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
     try:
         follow(controller, files, texts if differ else there, plan, live)
     except NotTakenError as error:
-        end = go_back(controller, files, live) if params["rollback"] else "the new files stay, as asked"
+        # The copy is what was in use before these files only when this run, or a killed one, has written them.
+        if not files.pending:
+            end = "no file was changed, so none comes back"
+        else:
+            end = go_back(controller, files, live) if params["rollback"] else "the new files stay, as asked"
         raise RefusedError(f"the cluster did not take the configuration: {error}. Then {end}.") from error
     return result
 

@@ -24,7 +24,8 @@ DAEMONS = "munge slurmctld slurmd chrony ssh"
 
 # What changes while nothing happens. A slurmctld writes a heartbeat for a backup every few seconds, and all of its
 # state every five minutes, with the time in it: what that state says of nodes and partitions is compared in its place.
-# It removes the scripts of jobs some minutes after their end. A slurmd writes its copy of the configuration when it fetches that anew.
+# It removes the scripts of jobs some minutes after their end. A slurmd writes its copy of the configuration when it
+# fetches that anew.
 RESTLESS = re.compile(
     r"/slurmctld/(heartbeat|(\w+_state|\w+_usage|last_tres|priority_last_decay_ran)(\.old)?)$"
     r"|/slurmctld/hash\.\d(/|$)|/conf-cache(/|$)"
@@ -61,7 +62,7 @@ def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
 
 @pytest.fixture
 def drifted(cluster: Cluster) -> Iterator[str]:
-    """Two things damaged by hand; gives the variables of a run that is to change a third one. Mends it all in the end."""
+    """Damages two things by hand, gives the variables of a run that is to change a third one, and mends it all."""
     node = cluster.nodes[-1]
     node.output("chmod 0440 /etc/munge/munge.key")
     # Written in place: a container engine mounts this file, so it cannot be replaced.

@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: aicluster.slurm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Holds slurm_conf_reader against a real Slurm: `read_slurm_conf.py IMAGE`, with a Debian image that can install it.
+"""Holds slurm_conf_reader against a real Slurm: `python tests/integration/read_slurm_conf.py IMAGE`.
 
+IMAGE is a Debian image with package sources that answer, such as aicluster-base:trixie. PYTHONPATH is collections.
 Every configuration in tests/unit/fixtures/slurm_conf is given to a slurmctld in a container, as it is and once more as
 slurm_conf renders what the reader made of it: what scontrol shows has to be equal. Every snippet in
 tests/unit/fixtures/conf_snippets.txt is given to scontrol, which has to take or refuse it as the file says.
@@ -127,7 +128,9 @@ def docker(*argv: str) -> None:
 def files_of(site: Path) -> dict[str, str]:
     """The texts of a site's configuration, by their paths in its folder."""
     paths = sorted(site.rglob("*.conf"))
-    return {str(path.relative_to(site)): path.read_bytes().decode() for path in paths}
+    # No file of a repository keeps its carriage returns for long.
+    end = "\r\n" if site.name == "crlf" else "\n"
+    return {str(path.relative_to(site)): path.read_text(encoding="utf-8").replace("\n", end) for path in paths}
 
 
 def compare(machine: Container, site: Path, version: str) -> list[str]:

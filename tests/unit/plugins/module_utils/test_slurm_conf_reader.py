@@ -43,8 +43,11 @@ def read_text(text: str, version: str = "24.11.5", **others: str) -> SlurmConf:
 
 
 def read_site(site: Path, version: str) -> SlurmConf:
-    """Read a configuration of the fixtures, each byte as it is."""
-    texts = {str(path.relative_to(site)): path.read_bytes().decode() for path in site.rglob("*.conf")}
+    """Read a configuration of the fixtures."""
+    # No file of a repository keeps its carriage returns for long.
+    end = "\r\n" if site.name == "crlf" else "\n"
+    paths = site.rglob("*.conf")
+    texts = {str(path.relative_to(site)): path.read_text(encoding="utf-8").replace("\n", end) for path in paths}
     return slurm_conf_reader.read_slurm_conf("/etc/slurm/slurm.conf", files(texts), version)
 
 
