@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.modules import slurm_node
@@ -166,7 +167,7 @@ def test_thousand_nodes_without_a_change_are_one_read(run: Run, version: str) ->
 def test_somebody_elses_drain(run: Run, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Where a test before loaded the controller's part of Ansible, that shows a module's warnings, and each only once.
     said: list[str] = []
-    monkeypatch.setattr(slurm_node.AnsibleModule, "warn", lambda _module, text, **_: said.append(text))
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _module, text, **_: said.append(text))
     slurm = Cluster(version)
     before = slurm.read(n1="IDLE+DRAIN bad fan", n2="IDLE+DRAIN aicluster: x", n3="IDLE bad fan")
     after = slurm.read(n1="IDLE+DRAIN bad fan", n2="IDLE", n3="IDLE bad fan")
