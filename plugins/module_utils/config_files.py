@@ -1,10 +1,12 @@
 # SPDX-FileCopyrightText: aicluster.slurm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Configuration files of one folder: written whole, with the ones before them kept, and a mark until they are in use.
+"""Configuration files of one folder, and what is known of their past: which were in use, and which are not yet.
 
-The order makes a killed run harmless: first the copy of what is in use, then the mark, then the files, and when the
-daemons use them the mark goes. Whoever finds the mark knows that the copy is what the daemons run with.
+Beside the files there is a folder with copies, each whole, under links that change at once: `used`, what the daemons
+were last seen to run with; `previous`, what they ran with before that; `edited`, what a person had written into the
+files and nobody used. The order makes a killed run harmless: first the copies, then the mark that the files are not in
+use yet, then the files, and when the daemons use them the links move and the mark goes.
 """
 
 from __future__ import annotations
@@ -12,40 +14,57 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from typing import Mapping, Sequence
+from typing import Iterable, Mapping
+
+USED, PREVIOUS, EDITED = "used", "previous", "edited"
+
+_ASIDE = ".aicluster-"
 
 
 class ConfigFiles:
-    """The files `names` of a folder, written in that order: the last one names what the others have to be there for."""
+    """The files of a folder that are managed: `names`, and further ones that were written before or are asked for."""
 
-    def __init__(self, folder: str, state: str, names: Sequence[str]) -> None:
+    def __init__(self, folder: str, state: str, names: Iterable[str], further: Iterable[str] = ()) -> None:
         self.folder = folder
-        self.names = tuple(names)
-        self.copy = os.path.join(state, "previous")
-        self._mark = os.path.join(state, "slurm_config.pending")
+        self.state = state
+        self._mark = os.path.join(state, "pending")
+        # slurm.conf, the last one, names what the others have to be there for.
+        before = {**self.used(), **_read(self.path(PREVIOUS))}
+        self.names = tuple(dict.fromkeys([*sorted({*further, *before} - set(names)), *names]))
 
     @property
     def pending(self) -> bool:
         """Whether files were written that the daemons do not use yet."""
         return os.path.exists(self._mark)
 
+    def path(self, link: str) -> str:
+        """The folder of a copy, which need not be there."""
+        return os.path.join(self.state, link)
+
     def read(self) -> dict[str, str]:
         """The texts of the files that exist."""
         return _read(self.folder, self.names)
 
-    def previous(self) -> dict[str, str]:
-        """The texts of the copy; none before the first write."""
-        return _read(self.copy, self.names)
+    def used(self) -> dict[str, str]:
+        """What the daemons were last seen to run with; nothing before the first change."""
+        return _read(self.path(USED))
 
-    def write(self, texts: Mapping[str, str]) -> None:
-        """Put the texts in place, and take away files that are not among them. Needs `used` when the daemons follow."""
+    def previous(self) -> dict[str, str]:
+        """What they ran with before that; what they run with, while files are in place that they do not use yet."""
+        return self.used() if self.pending else _read(self.path(PREVIOUS))
+
+    def write(self, texts: Mapping[str, str], in_use: Mapping[str, str]) -> None:
+        """Put the texts in place, and take away managed files that are not among them.
+
+        `in_use` is what the daemons run with. Needs `take` when the daemons follow.
+        """
         there = self.read()
-        if texts == there and not self.pending:
-            return
-        if not self.pending:
-            os.makedirs(os.path.dirname(self._mark), mode=0o755, exist_ok=True)
-            self._keep(there)
-            _write(self._mark, "")
+        os.makedirs(self.state, mode=0o755, exist_ok=True)
+        if self.used() != in_use or not os.path.islink(self.path(USED)):
+            self._point(USED, self._copy(in_use))
+        if there != in_use and not self.pending:
+            self._point(EDITED, self._copy(there))
+        _write(self._mark, "")
         os.makedirs(self.folder, mode=0o755, exist_ok=True)
         for name in self.names:
             if name not in texts and name in there:
@@ -53,27 +72,52 @@ class ConfigFiles:
             elif name in texts and texts[name] != there.get(name):
                 _write(os.path.join(self.folder, name), texts[name])
 
-    def used(self) -> None:
+    def take(self) -> None:
         """The daemons run with the files that are in place."""
+        there = self.read()
+        if there != self.used():
+            self._point(PREVIOUS, os.readlink(self.path(USED)))
+            self._point(USED, self._copy(there))
         if self.pending:
             os.unlink(self._mark)
+        self._clean()
 
-    def _keep(self, texts: Mapping[str, str]) -> None:
-        """Copy what is in use; the old copy stays whole until the new one is."""
-        aside = self.copy + ".new"
-        shutil.rmtree(aside, ignore_errors=True)
-        os.makedirs(aside, mode=0o755)
+    def _copy(self, texts: Mapping[str, str]) -> str:
+        """Copy texts into a folder of their own; its name."""
+        folder = tempfile.mkdtemp(prefix="copy-", dir=self.state)
+        os.chmod(folder, 0o755)
         for name, text in texts.items():
-            _write(os.path.join(aside, name), text)
-        shutil.rmtree(self.copy, ignore_errors=True)
-        os.rename(aside, self.copy)
+            _write(os.path.join(folder, name), text)
+        return os.path.basename(folder)
+
+    def _point(self, link: str, copy: str) -> None:
+        """Have a link lead to a copy, at once."""
+        aside = self.path(f"{link}.new")
+        if os.path.lexists(aside):
+            os.unlink(aside)
+        os.symlink(copy, aside)
+        os.replace(aside, self.path(link))
+
+    def _clean(self) -> None:
+        """Remove the copies that no link leads to, and what killed runs left half written."""
+        linked = {os.path.basename(os.path.realpath(self.path(link))) for link in (USED, PREVIOUS, EDITED)}
+        for name in os.listdir(self.state):
+            if name.startswith("copy-") and name not in linked:
+                shutil.rmtree(self.path(name))
+        for folder in (self.folder, self.state):
+            for name in os.listdir(folder):
+                if name.startswith(_ASIDE):
+                    os.unlink(os.path.join(folder, name))
 
 
-def _read(folder: str, names: Sequence[str]) -> dict[str, str]:
+def _read(folder: str, names: Iterable[str] | None = None) -> dict[str, str]:
+    """The texts of files, by name; of all that are there where no names are given."""
+    if names is None:
+        names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     texts = {}
     for name in names:
         path = os.path.join(folder, name)
-        if os.path.exists(path):
+        if os.path.isfile(path):
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
                 texts[name] = file.read()
     return texts
@@ -81,7 +125,7 @@ def _read(folder: str, names: Sequence[str]) -> dict[str, str]:
 
 def _write(path: str, text: str) -> None:
     """Readable for all, on the disk before it takes the old one's place."""
-    handle, aside = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".aicluster-")
+    handle, aside = tempfile.mkstemp(dir=os.path.dirname(path), prefix=_ASIDE)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)

@@ -55,6 +55,8 @@ class Node:
     version: str
     """Of its slurmd; empty where none has registered yet."""
     boot_time: int | None
+    slurmd_start_time: int | None
+    """When its slurmd began, by the node's clock."""
     gres: str
 
     @property
@@ -117,6 +119,7 @@ def _node_of_json(record: Any) -> Node:
             extra=_text(record["extra"]),
             version=_text(record.get("slurmd_version", record.get("version"))),
             boot_time=_number(record["boot_time"]) or None,
+            slurmd_start_time=_number(record["slurmd_start_time"]) or None,
             gres=_text(record["gres"]),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -185,6 +188,7 @@ def _node_of_text(record: str) -> Node:
             extra=free["extra"],
             version=values.get("Version", ""),
             boot_time=_epoch(values.get("BootTime", "")),
+            slurmd_start_time=_epoch(values.get("SlurmdStartTime", "")),
             gres=values["Gres"],
         )
     except (KeyError, ValueError) as error:
@@ -446,7 +450,7 @@ def expected(wanted: Wanted, names: Iterable[str], there: Mapping[str, Node]) ->
 def _expected(wanted: Wanted, name: str, node: Node | None) -> Node:
     if node is None:
         flags = frozenset({"CLOUD", "DYNAMIC_NORM", "POWERED_DOWN"})
-        node = Node(name, "IDLE", flags, "", "", None, 1, (), (), "", "", "", None, "")
+        node = Node(name, "IDLE", flags, "", "", None, 1, (), (), "", "", "", None, None, "")
     if _state_differs(wanted, node) and not is_kept(wanted, node) and wanted.state:
         target = _TARGETS[wanted.state]
         words = node.words - target.removes | target.makes

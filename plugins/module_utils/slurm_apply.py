@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from typing import Callable, Mapping
+from typing import Callable, Mapping, Sequence
 
 from ansible_collections.aicluster.slurm.plugins.module_utils import scontrol
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Runner, require
@@ -26,14 +27,17 @@ class Controller:
         self,
         run: Runner,
         timeout: float,
+        installed: bool = True,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.run = run
         self.timeout = timeout
+        self.installed = installed
         self.sleep = sleep
         self.clock = clock
         self.commands: list[list[str]] = []
+        self._version = ""
 
     def is_active(self) -> bool:
         """Whether systemd sees the daemon running."""
@@ -41,26 +45,45 @@ class Controller:
 
     def version(self) -> str:
         """The version that is installed, such as 22.05.8. scontrol of 22.05 needs a configuration to tell its own."""
-        return require(self.run(["slurmctld", "-V"])).stdout.split()[-1]
+        if not self._version:
+            self._version = require(self.run(["slurmctld", "-V"])).stdout.split()[-1]
+        return self._version
 
     def stop(self) -> None:
         """Stop the daemon."""
         self.commands.append(["systemctl", "stop", "slurmctld"])
         self.run(self.commands[-1])
 
-    def nodes(self, version: str) -> dict[str, scontrol.Node]:
-        """Every node as slurmctld sees it now."""
-        return scontrol.read_nodes(self.run, scontrol.parse_version(f"slurm {version}"))
+    def nodes(self, ask: Runner | None = None) -> dict[str, scontrol.Node]:
+        """Every node as slurmctld sees it now; `ask` where clients need another slurm.conf than the one in place."""
+        return scontrol.read_nodes(ask or self.run, scontrol.parse_version(f"slurm {self.version()}"))
+
+    def forget_cluster_id(self, state_save_location: str) -> None:
+        """Stop the daemon and take away the id that it made up; jobs are in other files. `apply` starts it."""
+        self._change(["systemctl", "stop", "slurmctld"])
+        self._change(["rm", "-f", f"{state_save_location}/clustername"])
 
     def apply(self, action: str) -> None:
         """Start, reconfigure or restart; after a restart 22.05's slurmds keep the old files until a reconfigure."""
         if action == "reconfigure":
             self._change(["scontrol", "reconfigure"])
         else:
+            # systemd refuses a sixth start in ten seconds, and a rollback must not be the one that it refuses.
+            self.run(["systemctl", "reset-failed", "slurmctld"])
             self._change(["systemctl", "restart", "slurmctld"])
             self.wait_for_answer()
             self._change(["scontrol", "reconfigure"])
         self.wait_for_answer()
+
+    def set_partition_states(self, states: Mapping[str, str]) -> None:
+        """Give the partitions that are there these states: UP, DOWN, DRAIN or INACTIVE."""
+        try:
+            there = partition_states(self.run)
+        except CommandError as error:
+            raise NotTakenError(str(error)) from error
+        for name, state in there.items():
+            if states.get(name, state) != state:
+                self._change(["scontrol", "update", f"PartitionName={name}", f"State={states[name]}"])
 
     def wait_for_answer(self) -> None:
         """Wait until the daemon answers; NotTakenError when it does not in time."""
@@ -73,16 +96,18 @@ class Controller:
                 raise NotTakenError(f"slurmctld does not answer: {scontrol.explain(result)}")
             self.sleep(0.5)
 
-    def wait_for_nodes(self, before: Mapping[str, scontrol.Node], version: str) -> None:
-        """Wait until every node that responded responds again, and none became invalid; NotTakenError otherwise."""
+    def wait_for_nodes(self, before: Mapping[str, scontrol.Node], restarting: Sequence[str] = ()) -> None:
+        """Wait until every node that responded responds again, and none became invalid; NotTakenError otherwise.
+
+        Nodes whose slurmd is still to be restarted are not judged: until then they report what the old files say.
+        """
         responding = {name for name, node in before.items() if responds(node)}
-        valid = {name for name, node in before.items() if INVALID not in node.flags}
+        invalid = {name for name, node in before.items() if INVALID in node.flags}
+        left_out = set(restarting)
         end = self.clock() + self.timeout
         while True:
-            now = self._nodes_now(version)
-            spoiled = [
-                node for name, node in now.items() if INVALID in node.flags and (name in valid or name not in before)
-            ]
+            now = {name: node for name, node in self.nodes_now().items() if name not in left_out}
+            spoiled = [node for name, node in now.items() if INVALID in node.flags and name not in invalid]
             if spoiled:
                 raise NotTakenError("; ".join(f"node {node.name} became invalid: {node.reason}" for node in spoiled))
             silent = sorted(name for name in responding & set(now) if not responds(now[name]))
@@ -92,27 +117,30 @@ class Controller:
                 raise NotTakenError(f"nodes that responded before do not any more: {', '.join(silent)}")
             self.sleep(1)
 
-    def resume_spoiled(self, version: str) -> None:
-        """After a rollback: nodes that slurmctld itself drained as invalid come back, once they are valid."""
+    def resume_spoiled(self, before: Mapping[str, scontrol.Node]) -> None:
+        """After a rollback: nodes that slurmctld drained as invalid since `before` come back once they are valid."""
+        drained = {name for name, node in before.items() if "DRAIN" in node.flags}
         end = self.clock() + self.timeout
         while True:
             spoiled = [
                 node
-                for node in self._nodes_now(version).values()
+                for name, node in self.nodes_now().items()
                 if "DRAIN" in node.flags
+                and name not in drained
                 and node.holder == scontrol.SLURM
                 and not node.reason.startswith("Not responding")
             ]
-            for node in (node for node in spoiled if INVALID not in node.flags and responds(node)):
-                self._change(["scontrol", "update", f"nodename={node.name}", "state=resume"])
-            if not any(INVALID in node.flags for node in spoiled) or self.clock() > end:
+            if not spoiled or self.clock() > end:
                 return
-            self.sleep(1)
+            for node in spoiled:
+                if INVALID not in node.flags and responds(node):
+                    self._change(["scontrol", "update", f"NodeName={node.name}", "State=RESUME"])
+            self.sleep(0.5)
 
-    def _nodes_now(self, version: str) -> dict[str, scontrol.Node]:
+    def nodes_now(self) -> dict[str, scontrol.Node]:
         """The nodes after a change, which is not taken when slurmctld does not show them."""
         try:
-            return self.nodes(version)
+            return self.nodes()
         except (CommandError, scontrol.ScontrolError) as error:
             raise NotTakenError(str(error)) from error
 
@@ -122,6 +150,12 @@ class Controller:
             require(self.run(argv))
         except CommandError as error:
             raise NotTakenError(str(error)) from error
+
+
+def partition_states(ask: Runner) -> dict[str, str]:
+    """Each partition's state. Raises CommandError."""
+    shown = require(ask(["scontrol", "--all", "--oneliner", "show", "partitions"])).stdout
+    return dict(re.findall(r"^PartitionName=(\S+) .*\sState=(\S+)", shown, re.MULTILINE))
 
 
 def responds(node: scontrol.Node) -> bool:

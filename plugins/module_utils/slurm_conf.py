@@ -26,6 +26,9 @@ REPEATED_KEYS = ("SlurmctldHost", "Prolog", "Epilog", "PrologSlurmctld", "Epilog
 NEEDED_KEYS = ("ClusterName", "SlurmctldHost")
 """Keys without which nothing starts."""
 
+MANAGED_FILES = ("cgroup.conf", "gres.conf", "plugstack.conf", "slurm.conf")
+"""The files that every configuration has; slurm.conf, which names what the others have to be there for, comes last."""
+
 LINE_KEYS = {"NodeName": "nodes", "NodeSet": "nodesets", "PartitionName": "partitions"}
 """Keys that start a line of their own, and where their data belongs."""
 
@@ -36,6 +39,7 @@ TIME_KEYS = ("MaxTime", "DefaultTime")
 """Partition keys that hold a time. YAML reads an unquoted 4:00:00 as the number 14400, for Slurm that many minutes."""
 
 _KNOWN = (*FIRST_KEYS, *LINE_KEYS, *COUNT_KEYS, *TIME_KEYS, "NodeAddr", "Gres", "GresTypes", "Default")
+_KNOWN += ("AutoDetect", "Name", "Type")
 _SPELLING = {key.lower(): key for key in _KNOWN}
 
 _IS_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]*").fullmatch
@@ -43,6 +47,9 @@ _NAME = r"[A-Za-z0-9_:][A-Za-z0-9_.:-]{0,254}"
 _IS_NAME = re.compile(_NAME).fullmatch
 _IS_CONTROLLER = re.compile(rf"{_NAME}(\({_NAME}\))?").fullmatch
 _IS_COUNT = re.compile(r"0*[1-9][0-9]*").fullmatch
+# No other daemon's file, which holds a password, and no hidden one.
+_IS_FILE = re.compile(r"(?!slurmdbd\.conf$)[A-Za-z0-9][A-Za-z0-9_.-]{0,100}").fullmatch
+_IS_PLUGIN = re.compile(r"(required|optional) +/?[A-Za-z0-9_.+/-]+( .*)?").fullmatch
 _GRES_NAMES = re.compile(r"(?:^|,)([A-Za-z0-9_.+-]+)(?=[:,]|$)").findall
 _RESERVED = ("ALL", "DEFAULT")
 _TRUE = ("YES", "UP", "TRUE", "1")
@@ -67,8 +74,14 @@ class Cluster(NamedTuple):
     """PartitionName to the keys of its line; None is no partition."""
     nodesets: Mapping[str, Any]
     """NodeSet to the keys of its line; None is no node set."""
-    cgroup: Mapping[str, Any]
+    cgroup: Mapping[str, Any] = {}
     """Keys of cgroup.conf."""
+    gres: Sequence[Mapping[str, Any]] = ()
+    """Further lines of gres.conf, before those that follow from the records of the nodes."""
+    plugstack: Sequence[str] = ()
+    """Lines of plugstack.conf."""
+    files: Mapping[str, Any] = {}
+    """The text of further files, by name; None is no file."""
 
 
 def render(cluster: Cluster) -> dict[str, str]:
@@ -78,7 +91,7 @@ def render(cluster: Cluster) -> dict[str, str]:
     """
     cluster = _normal(cluster)
     devices, findings = _devices(cluster.nodes)
-    findings = _check(cluster) + findings
+    findings = _check(cluster) + findings + _check_gres(cluster, devices) + _check_files(cluster)
     if findings:
         raise ConfigError(findings)
     nodes = sorted(cluster.nodes, key=lambda node: hostlist.natural_key(_text(node["NodeName"])))
@@ -88,9 +101,12 @@ def render(cluster: Cluster) -> dict[str, str]:
         gres_lines, node_lines = gres.conf_lines(devices), _node_lines(zip(nodes, gres_texts))
     except hostlist.HostlistError as error:
         raise ConfigError([f"nodes: {error}"]) from error
+    gres_lines = [*(_words(line) for line in cluster.gres), *gres_lines]
+    detects = any(list(line) == ["AutoDetect"] for line in cluster.gres)
     texts = {
         "cgroup.conf": _key_lines(cluster.cgroup),
-        "gres.conf": ["AutoDetect=off", *gres_lines] if gres_lines else [],
+        "gres.conf": ["AutoDetect=off", *gres_lines] if gres_lines and not detects else gres_lines,
+        "plugstack.conf": cluster.plugstack,
         "slurm.conf": [
             *_key_lines(_present({"GresTypes": types, **cluster.config})),
             "",
@@ -100,7 +116,8 @@ def render(cluster: Cluster) -> dict[str, str]:
             *_lines("PartitionName", cluster.partitions),
         ],
     }
-    return {name: HEADER + "".join(line + "\n" for line in lines) for name, lines in texts.items()}
+    whole = {name: HEADER + "".join(line + "\n" for line in lines) for name, lines in texts.items()}
+    return {**{name: text for name, text in sorted(cluster.files.items()) if text is not None}, **whole}
 
 
 def render_value(value: object) -> str:
@@ -169,6 +186,60 @@ def _check_nodes(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
     return findings
 
 
+def _check_gres(cluster: Cluster, devices: Mapping[str, Sequence[gres.GresGroup]]) -> list[str]:
+    """Findings for gres.conf, and for Gres that slurmd would not find there: the node would be drained as invalid."""
+    findings = []
+    for index, line in enumerate(cluster.gres):
+        findings += _check_keys(f"gres[{index}]", line, line_keys={**LINE_KEYS, "NodeName": ""})
+    lines = [(set(_hosts(line["NodeName"])) if "NodeName" in line else None, line) for line in cluster.gres]
+    listed = {_text(name) for name in _items(cluster.config.get("GresTypes", ()))}
+    types = {name for text in listed for name in text.split(",")}
+    for node in cluster.nodes:
+        name = _text(node.get("NodeName"))
+        here = [line for names, line in lines if names is None or name in names]
+        found = devices.get(name)
+        text = node.get("Gres", "")
+        # What is neither records nor one line of text is a finding of its own.
+        named = _GRES_NAMES(text) if isinstance(text, str) and text.isprintable() else ()
+        kinds = {group.name for group in found} if found else set(named)
+        for kind in sorted(kinds):
+            if types and kind not in types:
+                findings.append(
+                    f"slurm.conf: GresTypes: found {','.join(sorted(types))}; accepted: also {kind}, for {name}"
+                )
+            detected = any(_text(line.get("AutoDetect", "off")).lower() not in ("off", "no") for line in here)
+            if not found and not detected and not any(_text(line.get("Name")) == kind for line in here):
+                findings.append(
+                    f"node {name}: Gres: found {text} and no line of gres.conf for {kind}; accepted:"
+                    " records of the devices (gpu_devices), or a line in gres (cluster_gres)"
+                )
+    return findings
+
+
+def _hosts(text: object) -> list[str]:
+    try:
+        return hostlist.expand(_text(text))
+    except hostlist.HostlistError:
+        return []
+
+
+def _check_files(cluster: Cluster) -> list[str]:
+    """Findings for plugstack.conf and for further files."""
+    findings = []
+    for index, line in enumerate(cluster.plugstack):
+        if not isinstance(line, str) or not line.isprintable() or not _IS_PLUGIN(line):
+            findings.append(
+                f"plugstack[{index}]: found {line!r}; accepted: required or optional, the path of a plugin, and its"
+                " arguments; no include, which does not reach nodes that fetch their configuration"
+            )
+    for name, text in cluster.files.items():
+        if not _IS_FILE(name) or name in MANAGED_FILES:
+            findings.append(f"files: found the name {name!r}; accepted: a file that Slurm reads beside slurm.conf")
+        if text is not None and not isinstance(text, str):
+            findings.append(f"files: {name}: found {text!r}; accepted: the text of the file, or null for none")
+    return findings
+
+
 def _check_line(where: str, name: str, keys: object, known: set[str], may_have_all: bool = False) -> list[str]:
     """Findings for a partition or a node set."""
     if not isinstance(keys, Mapping):
@@ -199,15 +270,15 @@ def _unknown_nodes(where: str, text: str, known: set[str]) -> list[str]:
     return [f"{where}: Nodes: found {found}; accepted: nodes of the cluster; in a partition also node sets, or ALL"]
 
 
-def _check_keys(where: str, keys: Mapping[str, Any]) -> list[str]:
+def _check_keys(where: str, keys: Mapping[str, Any], line_keys: Mapping[str, str] = LINE_KEYS) -> list[str]:
     """Keys and values that cannot stand in a line of a configuration file."""
     findings = []
     for key, value in keys.items():
         text = _text(value)
         if not _IS_KEY(key):
             findings.append(f"{where}: found the key {key!r}; accepted: a key of letters and digits")
-        if key in LINE_KEYS:
-            findings.append(f"{where}: {key}: found among other keys; accepted: in {LINE_KEYS[key]}")
+        if line_keys.get(key):
+            findings.append(f"{where}: {key}: found among other keys; accepted: in {line_keys[key]}")
         if not _is_plain(value):
             findings.append(f"{where}: {key}: found {value!r}; accepted: text, a number, a flat list or map")
         elif not text.isprintable() or '"' in text:
@@ -296,7 +367,17 @@ def _normal(cluster: Cluster) -> Cluster:
         partitions=_named(cluster.partitions),
         nodesets=_named(cluster.nodesets),
         cgroup=_present(cluster.cgroup),
+        gres=[_gres_line(line) for line in cluster.gres],
+        plugstack=[" ".join(line.split()) if isinstance(line, str) else line for line in cluster.plugstack],
+        files={str(name): text for name, text in cluster.files.items()},
     )
+
+
+def _gres_line(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a line of gres.conf, which has to begin with one of these (gres.conf(5))."""
+    present = _present(keys)
+    first = [key for key in ("NodeName", "AutoDetect", "Name") if key in present]
+    return {key: present[key] for key in [*first, *present]}
 
 
 def _named(lines: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,10 +10,14 @@ configuration before it does anything, which shows unknown keys and bad values, 
 
 from __future__ import annotations
 
+import os
 import re
-from typing import Iterable, NamedTuple
+import shutil
+import tempfile
+from typing import Iterable, Mapping, NamedTuple
 
-from ansible_collections.aicluster.slurm.plugins.module_utils.command import Runner
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import Runner, require
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_conf import ConfigError
 
 SECONDS = 10
 """How long the private slurmctld has to start; it takes 0.2 s, and a second with 1,000 nodes."""
@@ -26,7 +30,10 @@ _REPLACED = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 
-# $1 is the folder. Ends as soon as slurmctld says that it runs, or has ended, or the time is over.
+_MIDDLE = "--- nodes ---"
+_ADDRESS = re.compile(r"^(\s*SlurmctldHost\s*=[^(\n]*)\([^)\n]*\)", re.IGNORECASE | re.MULTILINE)
+# $1 is the folder. Ends as soon as slurmctld says that it runs (and then what it made of the configuration), or has
+# ended, or the time is over.
 _SCRIPT = f"""
 ip link set lo up && ip addr add {ADDRESS}/32 dev lo && mount --bind "$1/hosts" /etc/hosts || exit 97
 slurmctld -D -c -f "$1/slurm.conf" >"$1/out" 2>&1 &
@@ -34,6 +41,8 @@ pid=$!
 end=$(($(date +%s) + {SECONDS}))
 while kill -0 $pid 2>/dev/null && [ "$(date +%s)" -lt $end ]; do
     if grep -q 'Running as primary controller' "$1/log" "$1/out" 2>/dev/null; then
+        export SLURM_CONF="$1/slurm.conf"
+        scontrol --all --oneliner show partitions && echo {_MIDDLE} && scontrol --all --oneliner show nodes
         kill -9 $pid
         wait $pid 2>/dev/null
         exit 0
@@ -59,11 +68,16 @@ class Verdict(NamedTuple):
     """Which of the two judged: deep or syntax."""
     complaints: list[str]
     """Empty when the configuration is good."""
+    partitions: str = ""
+    """What `scontrol --oneliner show partitions` says under this configuration; empty where nobody could be asked."""
+    nodes: str = ""
+    """The same of the nodes."""
 
 
 def candidate(slurm_conf: str, folder: str) -> str:
     """slurm.conf for the private slurmctld: its state, log and pid file are in `folder`, and it asks no database."""
-    kept = _REPLACED.sub("", slurm_conf)
+    # The addresses of the controllers are on no interface there; `hosts` has their names.
+    kept = _ADDRESS.sub(r"\1", _REPLACED.sub("", slurm_conf))
     return kept + f"\nStateSaveLocation={folder}/state\nSlurmctldPidFile={folder}/pid\nSlurmctldLogFile={folder}/log\n"
 
 
@@ -72,11 +86,32 @@ def hosts(names: Iterable[str]) -> str:
     return "127.0.0.1 localhost\n" + "".join(f"{ADDRESS} {name}\n" for name in names)
 
 
+def check(run: Runner, texts: Mapping[str, str], names: Iterable[str]) -> Verdict:
+    """Have Slurm judge these files, by name; `names` are all hosts in them. Raises ConfigError when it refuses them."""
+    folder = tempfile.mkdtemp(prefix="aicluster-")
+    try:
+        os.makedirs(os.path.join(folder, "state"))
+        prepared = {**texts, "slurm.conf": candidate(texts["slurm.conf"], folder), "hosts": hosts(names)}
+        for name, text in prepared.items():
+            with open(os.path.join(folder, name), "w", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(text)
+        require(run(["chmod", "755", folder]))
+        require(run(["chown", "-R", "slurm", folder]))
+        verdict = judge(run, folder)
+    finally:
+        shutil.rmtree(folder)
+    if verdict.complaints:
+        refused = f"Slurm refuses the configuration ({verdict.depth} check)"
+        raise ConfigError([f"{refused}: {line}" for line in verdict.complaints])
+    return verdict
+
+
 def judge(run: Runner, folder: str) -> Verdict:
     """Have Slurm judge the files in `folder`, prepared with `candidate` and `hosts`."""
     deep = run(["unshare", "--net", "--mount", "sh", "-c", _SCRIPT, "sh", folder])
     if deep.rc == 0:
-        return Verdict("deep", [])
+        partitions, _middle, nodes = deep.stdout.partition(f"{_MIDDLE}\n")
+        return Verdict("deep", [], partitions, nodes)
     if deep.rc == 98:
         lines = [line for line in deep.stdout.splitlines() if _COMPLAINT.search(line) and not _HARMLESS.search(line)]
         return Verdict("deep", list(dict.fromkeys(_bare(line) for line in lines)) or ["slurmctld did not start"])

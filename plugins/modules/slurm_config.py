@@ -20,6 +20,9 @@ description:
   - Writes whole files, reconfigures where that is enough and restarts slurmctld where it is not. Then the controller
     has to answer, every node that responded has to respond again, and none may become invalid; otherwise the old files
     come back.
+  - Files that a person broke by hand are put right from the copy of what is in use; what was in them is kept beside it.
+  - Where slurmdbd comes to a cluster of Slurm 23.11 or later that had none, slurmctld is stopped and the id that it had
+    made up for the cluster removed, because it would end with a mismatch otherwise.
   - A run that is killed in between is finished by the next one.
 requirements:
   - Slurm 22.05 or later with systemd on the controller
@@ -50,6 +53,27 @@ options:
     default: {}
   cgroup:
     description: Keys of C(cgroup.conf).
+    type: dict
+    default: {}
+  gres:
+    description:
+      - Further lines of C(gres.conf), each with keys as gres.conf(5) spells them, before those that follow from
+        the C(Gres) records of O(nodes). One that holds nothing but C(AutoDetect) counts for all nodes; without such a
+        line devices are not detected.
+    type: list
+    elements: dict
+    default: []
+  plugstack:
+    description:
+      - Lines of C(plugstack.conf), C(required) or C(optional), the plugin and its arguments, see spank(8).
+      - An include is refused, because nodes that fetch their configuration do not get what it leads to.
+    type: list
+    elements: str
+    default: []
+  files:
+    description:
+      - Further files that Slurm reads beside C(slurm.conf), such as C(topology.conf), with their text, by name. A file
+        without a value is removed, and so is one that an earlier run wrote and that is no longer here.
     type: dict
     default: {}
   state:
@@ -151,12 +175,24 @@ plan:
       description: The running jobs that the change would end.
       type: list
       elements: str
+    nodes_at_risk:
+      description: The nodes on which these jobs run.
+      type: list
+      elements: str
+    overrides_lost:
+      description: >-
+        What an admin set by scontrol and the change undoes, with C(kind), C(name) and C(key), and its value C(now) and
+        C(then). Known only where RV(validated) is V(deep).
+      type: list
+      elements: dict
   sample:
     changes: [{kind: partition, name: main, key: MaxTime, before: INFINITE, after: "1-00:00:00"}]
     nodes: {added: [], changed: [], removed: []}
     action: reconfigure
     daemons: [{daemon: slurmctld, do: reconfigure, hosts: []}]
     jobs_at_risk: []
+    nodes_at_risk: []
+    overrides_lost: []
 validated:
   description: How Slurm judged the files, V(deep) or V(syntax); V(none) where nothing was to be judged.
   type: str
@@ -171,13 +207,17 @@ commands:
 """
 
 import os
-import re
-import shutil
-import tempfile
-from typing import Any, Mapping
+from typing import Any, Mapping, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aicluster.slurm.plugins.module_utils import slurm_keys, slurm_plan, slurm_validate
+from ansible_collections.aicluster.slurm.plugins.module_utils import (
+    slurm_adopt,
+    slurm_files,
+    slurm_keys,
+    slurm_overrides,
+    slurm_plan,
+    slurm_validate,
+)
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
     CommandError,
     Runner,
@@ -189,14 +229,43 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.scontrol import Sc
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import Controller, NotTakenError
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_conf import HEADER, Cluster, ConfigError, render
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_conf_reader import ReadError
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_live import (
+    NoAnswerError,
+    Note,
+    Running,
+    jobs,
+    look,
+    unfinished,
+)
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_rollout import Rollout
 
-FILES = ("cgroup.conf", "gres.conf", "slurm.conf")
 NEWEST = "24.11"
 """The version whose keys count in a preview on a host without Slurm."""
 
+DATA = ("config", "nodes", "partitions", "nodesets", "cgroup", "gres", "plugstack", "files")
+"""The options that make up the configuration, in the order of Cluster."""
+
 
 class RefusedError(Exception):
-    """The module will not do this."""
+    """The module will not do this, or the cluster did not take it; `facts` belong to the result."""
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        self.facts = facts
+        super().__init__(message)
+
+
+class Case(NamedTuple):
+    """What is wanted, what is there, and what follows from that."""
+
+    texts: Mapping[str, str]
+    """The files that shall be in place."""
+    there: Mapping[str, str]
+    """Those that are."""
+    wanted: slurm_files.Configuration
+    running: Running
+    differ: bool
+    """Whether files have to be written."""
+    plan: slurm_plan.Plan
 
 
 def check_keys(params: Mapping[str, Any], version: str) -> None:
@@ -205,6 +274,8 @@ def check_keys(params: Mapping[str, Any], version: str) -> None:
     findings += slurm_keys.findings(version, slurm_keys.CGROUP, "cgroup.conf", params["cgroup"])
     for node in params["nodes"] or []:
         findings += slurm_keys.findings(version, slurm_keys.NODE, f"node {node.get('NodeName')}", node)
+    for index, line in enumerate(params["gres"]):
+        findings += slurm_keys.findings(version, slurm_keys.GRES, f"gres[{index}]", line)
     for kind, option in ((slurm_keys.PARTITION, "partitions"), (slurm_keys.NODESET, "nodesets")):
         for name, keys in params[option].items():
             findings += slurm_keys.findings(version, kind, f"{kind} {name}", keys or {})
@@ -212,154 +283,136 @@ def check_keys(params: Mapping[str, Any], version: str) -> None:
         raise ConfigError(findings)
 
 
-def look(run: Runner, controller: Controller, files: ConfigFiles, version: str) -> slurm_plan.Live:
-    """What runs now."""
-    if not version or not controller.is_active():
-        return slurm_plan.Live(version or NEWEST, active=False, applied=False, jobs=[])
-    shown = run(["scontrol", "show", "config"])
-    applied = not files.pending and shown.rc == 0 and re.search(r"^HASH_VAL\s*=\s*Match", shown.stdout, re.MULTILINE)
-    queue = run(["squeue", "--noheader", "--states=RUNNING,SUSPENDED", "--format=%A|%u|%P|%N|%b"])
-    return slurm_plan.Live(version, True, bool(applied), slurm_plan.parse_jobs(queue.stdout) if queue.rc == 0 else [])
-
-
-def validate(run: Runner, texts: Mapping[str, str], names: list[str]) -> str:
-    """Have Slurm judge the texts; returns how deep it looked, ConfigError when it refuses them."""
-    folder = tempfile.mkdtemp(prefix="aicluster-")
-    try:
-        os.makedirs(os.path.join(folder, "state"))
-        prepared = {**texts, "slurm.conf": slurm_validate.candidate(texts["slurm.conf"], folder)}
-        for name, text in {**prepared, "hosts": slurm_validate.hosts(names)}.items():
-            with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-                file.write(text)
-        require(run(["chmod", "755", folder]))
-        require(run(["chown", "-R", "slurm", folder]))
-        verdict = slurm_validate.judge(run, folder)
-    finally:
-        shutil.rmtree(folder)
-    if verdict.complaints:
-        raise ConfigError(
-            [f"Slurm refuses the configuration ({verdict.depth} check): {line}" for line in verdict.complaints]
-        )
-    return verdict.depth
-
-
-def follow(
-    controller: Controller, files: ConfigFiles, texts: Mapping[str, str], plan: slurm_plan.Plan, live: slurm_plan.Live
-) -> None:
-    """Write, have the daemons follow, and see whether the cluster took it; NotTakenError otherwise."""
-    before = controller.nodes(live.version) if live.active else {}
-    # Nodes whose slurmd has to restart respond again after that, and not before.
-    before = {name: node for name, node in before.items() if name not in plan.slurmd}
-    files.write(texts)
-    controller.apply(plan.action)
-    controller.wait_for_nodes(before, live.version)
-    files.used()
-
-
-def go_back(controller: Controller, files: ConfigFiles, live: slurm_plan.Live) -> str:
-    """Put back what was in use before; says how that went."""
-    texts = files.previous()
-    files.write(texts)
-    if not texts:
-        controller.stop()
-        files.used()
-        return "there was no configuration before, so slurmctld is stopped"
-    try:
-        controller.apply("restart")
-        controller.resume_spoiled(live.version)
-    except NotTakenError as error:
-        return f"the old files are back, but {error}"
-    files.used()
-    return "the old files are back and in use"
-
-
-def wanted(params: Mapping[str, Any], files: ConfigFiles, version: str) -> dict[str, str]:
+def wanted_texts(
+    params: Mapping[str, Any], files: ConfigFiles, there: Mapping[str, str], version: str
+) -> dict[str, str]:
     """The texts that shall be in place. Raises RefusedError, ConfigError, or ReadError for foreign files."""
     if params["state"] == "reverted":
         texts = files.previous()
-        if not texts:
+        if "slurm.conf" not in texts:
             raise RefusedError(
-                f"state: found no files in {files.copy} to go back to; accepted: a host with an earlier change"
+                f"state: found no files in {files.state} to go back to; accepted: a host with an earlier change"
             )
         return texts
-    cluster = Cluster(*(params[key] for key in ("config", "nodes", "partitions", "nodesets", "cgroup")))
-    texts, there = render(cluster), files.read()
-    if there.get("slurm.conf", HEADER).startswith(HEADER) or params["adopt"] == "drop":
+    cluster = Cluster(*(params[key] for key in DATA))
+    texts = render(cluster)
+    foreign = not files.used() and any(not text.startswith(HEADER) for text in there.values())
+    if not foreign or params["adopt"] == "drop":
         return texts
+    live = slurm_files.read(there, version, slurm_files.beside(files.folder))
+    wanted = slurm_files.read(texts, version)
+    changes = slurm_files.diff(live, wanted)
     if params["adopt"] == "keep":
-        return render(slurm_plan.kept(cluster, there, version))
-    lost = slurm_plan.yaml_lines(slurm_plan.missing(slurm_plan.diff(there, texts, version)))
+        return render(slurm_adopt.kept(cluster, live, changes))
+    lost = slurm_adopt.yaml_lines(slurm_adopt.missing(live, wanted, changes))
     if lost:
         raise RefusedError(
-            "slurm.conf on this host was not written by this module, and the data lacks some of it. Put this into the"
-            " inventory, or choose keep or drop for adopt (head_adopt):\n" + "\n".join(lost)
+            f"files in {files.folder} were not written by this module, and the data lacks some of them. Put this into"
+            " the inventory, or choose keep or drop for adopt (head_adopt):\n" + "\n".join(lost)
         )
     return texts
+
+
+def make_case(
+    params: Mapping[str, Any],
+    run: Runner,
+    controller: Controller,
+    files: ConfigFiles,
+    restarts: Mapping[str, Any],
+    version: str,
+) -> Case:
+    """Compare what is wanted with the files and with what runs."""
+    further = slurm_files.beside(files.folder)
+    there = files.read()
+    texts = wanted_texts(params, files, there, version)
+    wanted = slurm_files.read(texts, version)
+    running = look(run, controller.installed and controller.is_active(), files)
+    in_use = slurm_files.read(running.texts, version, further)
+    changes = slurm_files.diff(in_use, wanted)
+    differ = bool(changes) or files.pending
+    if not differ and there != running.texts:
+        try:
+            differ = bool(slurm_files.diff(slurm_files.read(there, version, further), wanted))
+        except ReadError:  # a person broke them
+            differ = True
+    restarting = unfinished(restarts, controller.nodes(running.ask)) if running.active and restarts else []
+    at_risk = jobs(running.ask) if running.active and changes else []
+    live = slurm_plan.Live(version, running.active, running.applied, at_risk, restarting)
+    return Case(texts, there, wanted, running, differ, slurm_plan.make(changes, live, wanted.nodes))
+
+
+def overrides(case: Case, verdict: slurm_validate.Verdict) -> list[dict[str, str]]:
+    """What an admin set by scontrol, and will be gone; nothing where Slurm was not asked what it will be."""
+    found = []
+    for kind, then in ((slurm_keys.PARTITION, verdict.partitions), (slurm_keys.NODE, verdict.nodes)):
+        if then and case.running.active and case.plan.changes:
+            shown = require(case.running.ask(["scontrol", "--all", "--oneliner", "show", f"{kind}s"]))
+            found += slurm_overrides.lost(kind, shown.stdout, then, case.plan.changes)
+    return [override._asdict() for override in found]
 
 
 def refuse_losses(plan: slurm_plan.Plan, accepted: int) -> None:
     """RefusedError when more running jobs would end than are accepted."""
     if len(plan.jobs_at_risk) > accepted:
-        jobs = "; ".join(map(str, plan.jobs_at_risk))
+        names = "; ".join(map(str, plan.jobs_at_risk))
         raise RefusedError(
-            f"the change would end running jobs: found {len(plan.jobs_at_risk)} ({jobs}); accepted: max_jobs_at_risk"
-            f" {accepted}. Drain their nodes and wait, or accept more."
+            f"the change would end running jobs: found {len(plan.jobs_at_risk)} ({names}); accepted: max_jobs_at_risk"
+            f" {accepted}. Drain their nodes and wait, or accept more.",
+            plan=slurm_plan.as_data(plan),
         )
-
-
-def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
-    """The whole of it; what it gives back is the result."""
-    params = module.params
-    controller = Controller(run, params["timeout"])
-    files = ConfigFiles(params["path"], params["state_path"], FILES)
-    installed = controller.version() if module.get_bin_path("slurmctld", opt_dirs=["/usr/sbin"]) else ""
-    version = installed or NEWEST
-    check_keys(params, version)
-    there = files.read()
-    texts = wanted(params, files, version)
-    changes = slurm_plan.diff(files.previous() if files.pending else there, texts, version)
-    live = look(run, controller, files, installed)
-    names = slurm_plan.node_names(texts, version)
-    plan = slurm_plan.make(changes, live, names)
-    differ = bool(changes) or files.pending
-    result: dict[str, Any] = {
-        "changed": (differ or plan.action != "none") and params["state"] != "planned",
-        "plan": slurm_plan.as_data(plan),
-        "validated": "none",
-        "commands": controller.commands,
-        "diff": differences(params["path"], there, texts) if differ else [],
-    }
-    if not result["changed"]:
-        return result
-    refuse_losses(plan, params["max_jobs_at_risk"])
-    if params["validate"] and installed and differ:
-        result["validated"] = validate(run, texts, [*names, *slurm_plan.controllers(texts, version)])
-    if module.check_mode:
-        return result
-    try:
-        follow(controller, files, texts if differ else there, plan, live)
-    except NotTakenError as error:
-        # The copy is what was in use before these files only when this run, or a killed one, has written them.
-        if not files.pending:
-            end = "no file was changed, so none comes back"
-        else:
-            end = go_back(controller, files, live) if params["rollback"] else "the new files stay, as asked"
-        raise RefusedError(f"the cluster did not take the configuration: {error}. Then {end}.") from error
-    return result
 
 
 def differences(folder: str, before: Mapping[str, str], after: Mapping[str, str]) -> list[dict[str, str]]:
     """The files that differ, as Ansible shows them."""
     return [
-        {
-            "before_header": os.path.join(folder, name),
-            "after_header": os.path.join(folder, name),
-            "before": before.get(name, ""),
-            "after": after.get(name, ""),
-        }
-        for name in FILES
+        _difference(os.path.join(folder, name), before.get(name, ""), after.get(name, ""))
+        for name in sorted({*before, *after})
         if before.get(name) != after.get(name)
     ]
+
+
+def _difference(header: str, before: str, after: str) -> dict[str, str]:
+    return {"before_header": header, "after_header": header, "before": before, "after": after}
+
+
+def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
+    """The whole of it; what it gives back is the result."""
+    params = module.params
+    state = os.path.join(params["state_path"], "slurm")
+    controller = Controller(run, params["timeout"], bool(module.get_bin_path("slurmctld", opt_dirs=["/usr/sbin"])))
+    files = ConfigFiles(params["path"], state, slurm_files.NAMES, map(str, params["files"]))
+    restarts = Note(os.path.join(state, "restarts.json"))
+    version = controller.version() if controller.installed else NEWEST
+    check_keys(params, version)
+    case = make_case(params, run, controller, files, restarts.read(), version)
+    plan = case.plan
+    acts = case.differ or plan.action != "none"
+    result: dict[str, Any] = {
+        "changed": acts and params["state"] != "planned",
+        "plan": {**slurm_plan.as_data(plan), "overrides_lost": []},
+        "validated": "none",
+        "commands": controller.commands,
+        "diff": [],
+    }
+    if not acts:
+        return result
+    if params["state"] != "planned":
+        refuse_losses(plan, params["max_jobs_at_risk"])
+    texts = case.texts if case.differ else case.there
+    if params["validate"] and controller.installed and case.differ:
+        verdict = slurm_validate.check(run, texts, [*case.wanted.nodes, *case.wanted.controllers])
+        result["validated"] = verdict.depth
+        result["plan"]["overrides_lost"] = overrides(case, verdict)
+    result["diff"] = [
+        *differences(files.folder, case.there, texts),
+        _difference("plan", "", slurm_plan.as_text(plan, result["plan"]["overrides_lost"])),
+    ]
+    if module.check_mode or params["state"] == "planned":
+        return result
+    rollout = Rollout(controller, files, restarts, Note(os.path.join(state, "partitions.json")))
+    location = str(case.wanted.value("StateSaveLocation") or "/var/spool")
+    rollout.carry_out(plan, texts, case.running, location, params["rollback"])
+    return result
 
 
 def main() -> None:
@@ -371,6 +424,9 @@ def main() -> None:
             "partitions": {"type": "dict", "default": {}},
             "nodesets": {"type": "dict", "default": {}},
             "cgroup": {"type": "dict", "default": {}},
+            "gres": {"type": "list", "elements": "dict", "default": []},
+            "plugstack": {"type": "list", "elements": "str", "default": []},
+            "files": {"type": "dict", "default": {}},
             "state": {"type": "str", "choices": ["present", "planned", "reverted"], "default": "present"},
             "adopt": {"type": "str", "choices": ["fail", "keep", "drop"], "default": "fail"},
             "validate": {"type": "bool", "default": True},
@@ -387,7 +443,9 @@ def main() -> None:
         result = run_module(module, module_runner(module))
     except ConfigError as error:
         module.fail_json(msg=str(error), findings=error.findings)
-    except (RefusedError, ReadError, ScontrolError, NotTakenError, CommandError) as error:
+    except RefusedError as error:
+        module.fail_json(msg=str(error), **error.facts)
+    except (ReadError, ScontrolError, NoAnswerError, NotTakenError, CommandError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
 

@@ -137,16 +137,20 @@ def test_description(nodes: Nodes) -> None:
 
 def test_wait_for_a_job(nodes: Nodes) -> None:
     name = nodes.names[0]
+    stop = nodes.cluster.as_user("mktemp -u /data/e2e.XXXXXX").strip()
     job = nodes.cluster.as_user(
-        f"sbatch --parsable --nodelist={name} --output=/dev/null --job-name=\"a'b\" --wrap='sleep 12'"
+        f'sbatch --parsable --nodelist={name} --output=/dev/null --job-name="a\'b"'
+        f" --wrap='until [ -e {stop} ]; do sleep 0.5; done'"
     ).strip()
     wait_for(lambda: nodes.show(name)["State"], lambda state: state != "IDLE")
     drain = {"name": name, "state": "drained", "reason": "wait", "wait": True}
     said = nodes.fails(wait_timeout=1, **drain)
     assert f"jobs are left: {job} of {nodes.cluster.user} (RUNNING on {name})" in said
+    nodes.cluster.head.output(f"nohup sh -c 'sleep 5; touch {stop}' >/dev/null 2>&1 &")
     assert not nodes.run(wait_timeout=60, **drain)["changed"]
     assert nodes.show(name)["State"] == "IDLE+DRAIN"
     assert "JobState=COMPLETED" in nodes.cluster.head.output(f"scontrol show job {job}")
+    nodes.cluster.head.output(f"rm {stop}")
 
 
 def test_a_bad_name_changes_nothing(nodes: Nodes) -> None:

@@ -43,7 +43,7 @@ FIXTURES = Path(__file__).parents[2] / "fixtures"
 JSON = {"22.05": "sinfo.json", "24.11": "scontrol_show_nodes.json"}
 VERSIONS = pytest.mark.parametrize("version", list(JSON))
 
-NODE = Node("n1", "IDLE", frozenset(), "", "", None, 10, (), (), "", "", "24.11.5", None, "")
+NODE = Node("n1", "IDLE", frozenset(), "", "", None, 10, (), (), "", "", "24.11.5", None, None, "")
 
 
 def read(version: str, name: str) -> str:
@@ -90,8 +90,10 @@ def test_nodes_of_json(version: str) -> None:
     assert drained.version.startswith(version)
     assert drained.reason_time
     assert drained.boot_time
+    assert drained.slurmd_start_time
     silent = nodes[prefix + "5"]
-    assert (silent.version, silent.features, silent.boot_time) == ("", (), None)
+    assert (silent.version, silent.features) == ("", ())
+    assert (silent.boot_time, silent.slurmd_start_time) == (None, None)
 
 
 @VERSIONS

@@ -9,12 +9,20 @@ from typing import Any
 import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils import scontrol
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Result
-from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import Controller, NotTakenError, responds
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import (
+    Controller,
+    NotTakenError,
+    partition_states,
+    responds,
+)
 
 VERSION = "24.11.5"
+ASK_VERSION = ["slurmctld", "-V"]
 PING = ["scontrol", "ping"]
 RECONFIGURE = ["scontrol", "reconfigure"]
+RESET = ["systemctl", "reset-failed", "slurmctld"]
 RESTART = ["systemctl", "restart", "slurmctld"]
+STOP = ["systemctl", "stop", "slurmctld"]
 IS_ACTIVE = ["systemctl", "is-active", "--quiet", "slurmctld"]
 NODES = ["scontrol", "--all", "show", "nodes", "--json"]
 TEXT = ["scontrol", "--all", "--oneliner", "show", "nodes"]
@@ -41,8 +49,12 @@ def record(name: str, state: str, reason: str, user: str) -> dict[str, Any]:
         "extra": "",
         "version": VERSION,
         "boot_time": {"set": True, "number": 1},
+        "slurmd_start_time": {"set": True, "number": 1},
         "gres": "",
     }
+
+
+VERSION_TOLD = did(ASK_VERSION, stdout=f"slurm-wlm {VERSION}\n")
 
 
 def nodes_text(**states: str) -> str:
@@ -63,7 +75,7 @@ def seen(**states: str) -> dict[str, scontrol.Node]:
 
 
 def resume(name: str) -> Result:
-    return did(["scontrol", "update", f"nodename={name}", "state=resume"])
+    return did(["scontrol", "update", f"NodeName={name}", "State=RESUME"])
 
 
 class Fake:
@@ -72,7 +84,7 @@ class Fake:
     def __init__(self, *steps: Result, timeout: float = 3) -> None:
         self.steps = list(steps)
         self.now = 0.0
-        self.controller = Controller(self.run, timeout, self.sleep, lambda: self.now)
+        self.controller = Controller(self.run, timeout, True, self.sleep, lambda: self.now)
 
     def run(self, argv: Sequence[str]) -> Result:
         assert self.steps, f"unexpected: {argv}"
@@ -96,14 +108,14 @@ def test_reconfigure() -> None:
 
 @pytest.mark.parametrize("action", ["restart", "start"])
 def test_restart(action: str) -> None:
-    fake = Fake(did(RESTART), did(PING, 1), did(IS_ACTIVE), did(PING), did(RECONFIGURE), did(PING))
+    fake = Fake(did(RESET), did(RESTART), did(PING, 1), did(IS_ACTIVE), did(PING), did(RECONFIGURE), did(PING))
     fake.controller.apply(action)
     assert (fake.steps, fake.now) == ([], 0.5)
     assert fake.controller.commands == [RESTART, RECONFIGURE]
 
 
 def test_a_command_that_fails() -> None:
-    fake = Fake(did(RESTART, 1, stderr="Job for slurmctld.service failed."))
+    fake = Fake(did(RESET, 1), did(RESTART, 1, stderr="Job for slurmctld.service failed."))
     with pytest.raises(NotTakenError, match=r"systemctl restart slurmctld.*Job for slurmctld\.service failed"):
         fake.controller.apply("restart")
     assert fake.steps == []
@@ -125,10 +137,76 @@ def test_a_daemon_that_died_is_not_waited_for() -> None:
 
 
 def test_version_and_stop() -> None:
-    fake = Fake(did(["slurmctld", "-V"], stdout="slurm-wlm 22.05.8\n"), did(["systemctl", "stop", "slurmctld"], 1))
-    assert fake.controller.version() == "22.05.8"
+    fake = Fake(did(ASK_VERSION, stdout="slurm-wlm 22.05.8\n"), did(STOP, 1))
+    # It is asked for once.
+    assert (fake.controller.version(), fake.controller.version()) == ("22.05.8", "22.05.8")
     fake.controller.stop()
-    assert fake.controller.commands == [["systemctl", "stop", "slurmctld"]]
+    assert fake.controller.commands == [STOP]
+
+
+@pytest.mark.parametrize(("rc", "active"), [(0, True), (3, False)])
+def test_is_active(rc: int, active: bool) -> None:
+    assert Fake(did(IS_ACTIVE, rc)).controller.is_active() is active
+
+
+def test_the_id_of_the_cluster_is_forgotten_after_a_stop() -> None:
+    forget = ["rm", "-f", "/var/spool/slurmctld/clustername"]
+    fake = Fake(did(STOP), did(forget))
+    fake.controller.forget_cluster_id("/var/spool/slurmctld")
+    assert (fake.steps, fake.controller.commands) == ([], [STOP, forget])
+    # While slurmctld runs, it would write the id again.
+    fake = Fake(did(STOP, 1, stderr="Job for slurmctld.service canceled."))
+    with pytest.raises(NotTakenError, match="canceled"):
+        fake.controller.forget_cluster_id("/var/spool/slurmctld")
+
+
+def test_nodes_are_asked_for_with_the_configuration_that_is_in_use() -> None:
+    asked: list[list[str]] = []
+
+    def ask(argv: Sequence[str]) -> Result:
+        asked.append(list(argv))
+        return show(n1="IDLE")
+
+    fake = Fake(VERSION_TOLD)
+    assert list(fake.controller.nodes(ask)) == ["n1"]
+    assert (asked, fake.steps) == ([NODES], [])
+
+
+# --- partitions -------------------------------------------------------------------------------------------------------
+
+PARTITIONS = ["scontrol", "--all", "--oneliner", "show", "partitions"]
+
+
+def partitions(**states: str) -> Result:
+    """As 22.05.8 and 24.11.5 print them, shortened."""
+    lines = [f"PartitionName={name} Default=NO Nodes=n1 State={state} TotalCPUs=4\n" for name, state in states.items()]
+    return did(PARTITIONS, stdout="".join(lines))
+
+
+def test_partition_states() -> None:
+    assert partition_states(Fake(partitions(main="UP", long="DRAIN")).run) == {"main": "UP", "long": "DRAIN"}
+    assert partition_states(Fake(did(PARTITIONS, stdout="No partitions in the system\n")).run) == {}
+    with pytest.raises(CommandError):
+        partition_states(Fake(did(PARTITIONS, 1)).run)
+
+
+def test_partitions_get_the_states_that_they_have_not() -> None:
+    change = ["scontrol", "update", "PartitionName=a", "State=DOWN"]
+    fake = Fake(partitions(a="UP", b="UP", new="UP"), did(change))
+    fake.controller.set_partition_states({"a": "DOWN", "b": "UP", "gone": "DOWN"})
+    assert (fake.steps, fake.controller.commands) == ([], [change])
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [did(PARTITIONS, 1, stderr="Unable to contact slurm controller")],
+        [partitions(a="UP"), did(["scontrol", "update", "PartitionName=a", "State=DOWN"], 1)],
+    ],
+)
+def test_a_slurmctld_that_dies_while_partitions_are_set(steps: list[Result]) -> None:
+    with pytest.raises(NotTakenError):
+        Fake(*steps).controller.set_partition_states({"a": "DOWN"})
 
 
 # --- wait_for_nodes ---------------------------------------------------------------------------------------------------
@@ -137,46 +215,60 @@ def test_version_and_stop() -> None:
 def test_nodes_that_respond_again() -> None:
     before = seen(n1="IDLE", n2="MIXED", n3="DOWN+NOT_RESPONDING", gone="IDLE")
     fake = Fake(
+        VERSION_TOLD,
         show(n1="UNKNOWN", n2="MIXED+NOT_RESPONDING", n3="DOWN+NOT_RESPONDING", new="UNKNOWN"),
         show(n1="IDLE", n2="MIXED", n3="DOWN+NOT_RESPONDING", new="UNKNOWN"),
     )
-    fake.controller.wait_for_nodes(before, VERSION)
+    fake.controller.wait_for_nodes(before)
     assert (fake.steps, fake.now) == ([], 1)
 
 
 @pytest.mark.parametrize("name", ["n1", "new"])
 def test_a_node_that_becomes_invalid(name: str) -> None:
-    fake = Fake(show(**{"n2": "IDLE", name: f"IDLE+DRAIN+INVALID_REG {LOW}"}))
+    fake = Fake(VERSION_TOLD, show(**{"n2": "IDLE", name: f"IDLE+DRAIN+INVALID_REG {LOW}"}))
     with pytest.raises(NotTakenError) as caught:
-        fake.controller.wait_for_nodes(seen(n1="IDLE", n2="IDLE"), VERSION)
+        fake.controller.wait_for_nodes(seen(n1="IDLE", n2="IDLE"))
     assert str(caught.value) == f"node {name} became invalid: {LOW}"
 
 
 def test_a_node_that_was_invalid_before() -> None:
     invalid = f"IDLE+DRAIN+INVALID_REG {LOW}"
-    Fake(show(n1=invalid)).controller.wait_for_nodes(seen(n1=invalid), VERSION)
+    Fake(VERSION_TOLD, show(n1=invalid)).controller.wait_for_nodes(seen(n1=invalid))
 
 
 def test_a_node_that_stays_silent() -> None:
-    fake = Fake(*[show(n1="IDLE", n3="UNKNOWN", n2="IDLE+NOT_RESPONDING")] * 5)
+    fake = Fake(VERSION_TOLD, *[show(n1="IDLE", n3="UNKNOWN", n2="IDLE+NOT_RESPONDING")] * 5)
     with pytest.raises(NotTakenError, match=r"^nodes that responded before do not any more: n2, n3$"):
-        fake.controller.wait_for_nodes(seen(n1="IDLE", n2="IDLE", n3="IDLE"), VERSION)
+        fake.controller.wait_for_nodes(seen(n1="IDLE", n2="IDLE", n3="IDLE"))
     assert (fake.steps, fake.now) == ([], 4)
 
 
+def test_a_node_whose_slurmd_has_to_restart_may_be_silent_or_invalid() -> None:
+    invalid = f"IDLE+DRAIN+INVALID_REG {LOW}"
+    before = seen(n1="IDLE", n2="IDLE", n3="IDLE")
+    fake = Fake(VERSION_TOLD, show(n1="IDLE+NOT_RESPONDING", n2=invalid, n3="IDLE"))
+    fake.controller.wait_for_nodes(before, ["n1", "n2"])
+    assert (fake.steps, fake.now) == ([], 0)
+    # The others are judged as ever.
+    with pytest.raises(NotTakenError, match=r"^node n3 became invalid: [^;]*$"):
+        Fake(VERSION_TOLD, show(n1=invalid, n2="IDLE", n3=invalid)).controller.wait_for_nodes(before, ["n1", "n2"])
+    with pytest.raises(NotTakenError, match=r"do not any more: n3$"):
+        Fake(VERSION_TOLD, show(n1="UNKNOWN", n3="UNKNOWN"), timeout=-1).controller.wait_for_nodes(before, ["n1"])
+
+
 def test_a_slurmctld_that_dies_after_it_answered() -> None:
-    fake = Fake(did(NODES, 1, stderr="Unable to contact slurm controller (connect failure)"))
+    fake = Fake(VERSION_TOLD, did(NODES, 1, stderr="Unable to contact slurm controller (connect failure)"))
     with pytest.raises(NotTakenError, match="Unable to contact slurm controller"):
-        fake.controller.wait_for_nodes({}, VERSION)
+        fake.controller.wait_for_nodes({})
     # Before a change the same is a failure of its own: nothing was offered that could be refused.
-    fake = Fake(did(NODES, 1, stderr="Unable to contact slurm controller (connect failure)"))
+    fake = Fake(VERSION_TOLD, did(NODES, 1, stderr="Unable to contact slurm controller (connect failure)"))
     with pytest.raises(CommandError):
-        fake.controller.nodes(VERSION)
+        fake.controller.nodes()
 
 
 def test_an_answer_that_cannot_be_read() -> None:
     with pytest.raises(NotTakenError):
-        Fake(did(NODES, stdout="?"), did(TEXT, stdout="?")).controller.wait_for_nodes({}, VERSION)
+        Fake(VERSION_TOLD, did(NODES, stdout="?"), did(TEXT, stdout="?")).controller.wait_for_nodes({})
 
 
 @pytest.mark.parametrize(
@@ -192,6 +284,7 @@ def test_responds(state: str, expected: bool) -> None:
 
 def test_only_drains_of_slurmctld_itself_end() -> None:
     fake = Fake(
+        VERSION_TOLD,
         show(
             ctld=f"IDLE+DRAIN {LOW}",
             ours="IDLE+DRAIN !aicluster: new switches",
@@ -201,26 +294,53 @@ def test_only_drains_of_slurmctld_itself_end() -> None:
             fine="IDLE",
         ),
         resume("ctld"),
+        show(ctld="IDLE", ours="IDLE+DRAIN !aicluster: new switches", silent="IDLE+DRAIN Not responding"),
     )
-    fake.controller.resume_spoiled(VERSION)
-    assert (fake.steps, fake.now) == ([], 0)
+    fake.controller.resume_spoiled(seen(ctld="IDLE", ours="IDLE"))
+    assert (fake.steps, fake.now) == ([], 0.5)
     assert fake.controller.commands == [resume("ctld").argv]
+
+
+def test_a_node_that_was_drained_before_stays() -> None:
+    drained = f"IDLE+DRAIN {LOW}"
+    fake = Fake(VERSION_TOLD, show(n1=drained, n2=drained), resume("n2"), show(n1=drained, n2="IDLE"))
+    fake.controller.resume_spoiled(seen(n1=drained, n2="IDLE"))
+    assert (fake.steps, fake.controller.commands) == ([], [resume("n2").argv])
 
 
 def test_a_node_is_resumed_once_it_is_valid() -> None:
     invalid = f"IDLE+DRAIN+INVALID_REG {LOW}"
     fake = Fake(
+        VERSION_TOLD,
         show(n1=f"IDLE+DRAIN {LOW}", n2=invalid),
         resume("n1"),
         show(n1="IDLE", n2=invalid),
+        # Valid, but silent.
+        show(n1="IDLE", n2=f"IDLE+DRAIN+NOT_RESPONDING {LOW}"),
         show(n1="IDLE", n2=f"IDLE+DRAIN {LOW}"),
         resume("n2"),
+        show(n1="IDLE", n2="IDLE"),
     )
-    fake.controller.resume_spoiled(VERSION)
+    fake.controller.resume_spoiled(seen(n1="IDLE", n2="IDLE"))
     assert (fake.steps, fake.now) == ([], 2)
 
 
 def test_a_node_that_stays_invalid_is_left() -> None:
-    fake = Fake(*[show(n1=f"IDLE+DRAIN+INVALID_REG {LOW}")] * 5)
-    fake.controller.resume_spoiled(VERSION)
-    assert (fake.steps, fake.now, fake.controller.commands) == ([], 4, [])
+    fake = Fake(VERSION_TOLD, *[show(n1=f"IDLE+DRAIN+INVALID_REG {LOW}")] * 4, timeout=1)
+    fake.controller.resume_spoiled(seen(n1="IDLE"))
+    assert (fake.steps, fake.now, fake.controller.commands) == ([], 1.5, [])
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [did(NODES, 1, stderr="Unable to contact slurm controller")],
+        [show(n1=f"IDLE+DRAIN {LOW}"), resume("n1")._replace(rc=1, stderr="slurm_update error: Unable to contact")],
+    ],
+    ids=["asked", "told"],
+)
+def test_a_slurmctld_that_dies_while_nodes_are_resumed(steps: list[Result]) -> None:
+    fake = Fake(VERSION_TOLD, *steps)
+    with pytest.raises(NotTakenError, match="Unable to contact"):
+        fake.controller.resume_spoiled(seen(n1="IDLE"))
+    assert fake.steps == []

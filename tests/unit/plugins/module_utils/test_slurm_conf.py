@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils.hostlist import expand
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_conf import (
     HEADER,
+    MANAGED_FILES,
     Cluster,
     ConfigError,
     render,
@@ -38,6 +39,7 @@ def cluster(
     partitions: Mapping[str, Any] | None = None,
     nodesets: Mapping[str, Any] | None = None,
     cgroup: Mapping[str, Any] | None = None,
+    **further: Any,
 ) -> Cluster:
     """A cluster that works, but for what is given; ``config`` goes over the keys that it needs."""
     return Cluster(
@@ -46,6 +48,7 @@ def cluster(
         partitions=PARTITIONS if partitions is None else partitions,
         nodesets=nodesets or {},
         cgroup=cgroup or {},
+        **further,
     )
 
 
@@ -130,6 +133,7 @@ def test_whole_files() -> None:
         "slurm.conf": HEADER + WHOLE_SLURM_CONF,
         "gres.conf": HEADER + WHOLE_GRES_CONF,
         "cgroup.conf": HEADER + WHOLE_CGROUP_CONF,
+        "plugstack.conf": HEADER,
     }
 
 
@@ -141,6 +145,7 @@ def test_the_smallest_cluster() -> None:
         + "PartitionName=main Nodes=ALL Default=YES\n",
         "gres.conf": HEADER,
         "cgroup.conf": HEADER,
+        "plugstack.conf": HEADER,
     }
 
 
@@ -156,7 +161,7 @@ def shuffled(value: Any, dice: random.Random) -> Any:
 @pytest.mark.parametrize("seed", range(20))
 def test_the_order_of_the_data_does_not_count(seed: int) -> None:
     dice = random.Random(seed)
-    parts = [shuffled(part, dice) for part in WHOLE]
+    parts: list[Any] = [shuffled(part, dice) for part in WHOLE]
     dice.shuffle(parts[1])
     # What a map in a value says keeps its order: it may count for Slurm.
     parts[0]["SlurmctldParameters"] = WHOLE.config["SlurmctldParameters"]
@@ -327,18 +332,134 @@ def test_gres_types_come_from_the_nodes() -> None:
         {**node("n2", "10.0.0.2"), "Gres": "shard:8,gpu:h100:2(S:0,1),license"},
         node("n3", "10.0.0.3"),
     ]
-    lines = slurm_conf(nodes=nodes)
+    lines = slurm_conf(nodes=nodes, gres=[{"Name": kind} for kind in ("shard", "gpu", "license")])
     assert lines[2:5] == [
         "GresTypes=gpu,license,nic,shard",
         "NodeName=n1 NodeAddr=10.0.0.1 Gres=gpu:a100:2,nic:1",
         "NodeName=n2 NodeAddr=10.0.0.2 Gres=shard:8,gpu:h100:2(S:0,1),license",
     ]
-    assert slurm_conf(nodes=nodes, config={"grestypes": ["gpu", "nic"]})[2] == "GresTypes=gpu,nic"
+    listed = slurm_conf(nodes=[nodes[0]], config={"grestypes": ["nic", "mps", "gpu"]})
+    assert listed[2] == "GresTypes=nic,mps,gpu"
 
 
-def test_gres_as_text_leaves_gres_conf_alone() -> None:
-    # gres.conf with AutoDetect=off would hide what slurmd finds for itself.
-    assert render(cluster(nodes=[node(Gres="gpu:2")]))["gres.conf"] == HEADER
+def gres_conf(**parts: Any) -> list[str]:
+    return render(cluster(**parts))["gres.conf"].splitlines()[1:]
+
+
+def test_further_lines_of_gres_conf() -> None:
+    lines = [
+        {"File": "/dev/mic[0-1]", "name": "mic", "NodeName": "node1"},
+        {"Count": 4, "Name": "license", "Flags": ["CountOnly"], "Type": None},
+    ]
+    # Each begins as gres.conf(5) wants it, and they come in their order.
+    assert gres_conf(gres=lines) == [
+        "AutoDetect=off",
+        "NodeName=node1 Name=mic File=/dev/mic[0-1]",
+        "Name=license Count=4 Flags=CountOnly",
+    ]
+    assert gres_conf(gres=lines[1:], nodes=[node(Gres=GPUS)])[1:] == [
+        "Name=license Count=4 Flags=CountOnly",
+        "NodeName=node1 Name=gpu Type=a100 File=/dev/nvidia[0-1]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([{"AutoDetect": "nvml"}], ["AutoDetect=nvml"]),
+        ([{"autodetect": "off"}, {"Name": "gpu", "Count": 1}], ["AutoDetect=off", "Name=gpu Count=1"]),
+        # Of one node only: for the others slurmd must not look for more than is said.
+        ([{"NodeName": "node1", "AutoDetect": "nvml"}], ["AutoDetect=off", "NodeName=node1 AutoDetect=nvml"]),
+    ],
+)
+def test_what_slurmd_looks_for_itself(lines: list[dict[str, Any]], expected: list[str]) -> None:
+    assert gres_conf(nodes=[node(Gres="gpu:2")], gres=lines) == expected
+
+
+MIXED = [node("n1", "10.0.0.1", Gres=GPUS), node("n2", "10.0.0.2", Gres="gpu:2,mic:1"), node("n3", "10.0.0.3")]
+
+
+@pytest.mark.parametrize(
+    ("lines", "kinds"),
+    [
+        ([], ["gpu", "mic"]),
+        ([{"Name": "gpu"}], ["mic"]),
+        ([{"NodeName": "n[2-3]", "Name": "gpu"}, {"NodeName": "n2", "name": "mic"}], []),
+        ([{"NodeName": "n1", "Name": "gpu"}, {"NodeName": "n[", "Name": "mic"}], ["gpu", "mic"]),
+        ([{"AutoDetect": "nvml"}], []),
+        ([{"NodeName": "n2", "AutoDetect": "nvml"}], []),
+        ([{"NodeName": "n1", "AutoDetect": "nvml"}], ["gpu", "mic"]),
+        ([{"AutoDetect": "off"}], ["gpu", "mic"]),
+    ],
+)
+def test_gres_that_slurmd_would_not_find(lines: list[dict[str, Any]], kinds: list[str]) -> None:
+    assert findings(nodes=MIXED, gres=lines) == [
+        f"node n2: Gres: found gpu:2,mic:1 and no line of gres.conf for {kind}; accepted: records of the devices"
+        " (gpu_devices), or a line in gres (cluster_gres)"
+        for kind in kinds
+    ]
+
+
+def test_gres_outside_gres_types() -> None:
+    lines = [{"Name": "gpu"}, {"Name": "mic"}]
+    assert findings(nodes=MIXED, gres=lines, config={"GresTypes": "gpu, mic".replace(" ", "")}) == []
+    assert findings(nodes=MIXED, gres=lines, config={"grestypes": ["mic"]}) == [
+        "slurm.conf: GresTypes: found mic; accepted: also gpu, for n1",
+        "slurm.conf: GresTypes: found mic; accepted: also gpu, for n2",
+    ]
+
+
+def test_a_line_of_gres_conf_that_cannot_stand_there() -> None:
+    lines = [{"Name": "gpu"}, {"Name": "a\nb"}, {"PartitionName": "x"}, {"a b": 1}]
+    assert [text.split("; ")[0] for text in findings(gres=lines)] == [
+        "gres[1]: Name: found 'a\\nb'",
+        "gres[2]: PartitionName: found among other keys",
+        "gres[3]: found the key 'a b'",
+    ]
+
+
+# --- plugstack.conf and further files ---------------------------------------------------------------------------------
+
+
+def test_plugstack_conf() -> None:
+    lines = ["required  spank_pyxis.so\targ=1 ", "optional /usr/lib/x+y.so"]
+    text = "required spank_pyxis.so arg=1\noptional /usr/lib/x+y.so\n"
+    assert render(cluster(plugstack=lines))["plugstack.conf"] == HEADER + text
+
+
+@pytest.mark.parametrize(
+    "line", ["", "spank.so", "required", "include /etc/x", "required a.so\x00", "Required a.so", "# x", 1, None]
+)
+def test_a_line_that_plugstack_conf_cannot_have(line: object) -> None:
+    found = findings(plugstack=["required a.so", line])
+    assert [text.split("; accepted: ")[0] for text in found] == [f"plugstack[1]: found {line!r}"]
+
+
+def test_further_files() -> None:
+    texts = render(cluster(files={"topology.conf": "SwitchName=s\n", "acct_gather.conf": "", "gone.conf": None}))
+    assert list(texts)[:2] == ["acct_gather.conf", "topology.conf"]
+    assert list(texts)[-1] == "slurm.conf"
+    # They are as they were given.
+    assert (texts["topology.conf"], texts["acct_gather.conf"]) == ("SwitchName=s\n", "")
+    assert "gone.conf" not in texts
+    # YAML reads some names as numbers.
+    assert list(render(cluster(files={15: "a", "b.conf": "b"})))[:2] == ["15", "b.conf"]
+
+
+@pytest.mark.parametrize(
+    "name", [*MANAGED_FILES, "slurmdbd.conf", "", ".hidden", "../x", "a/b.conf", "a b", "é", "a\n", "x" * 200]
+)
+def test_a_name_that_no_further_file_has(name: object) -> None:
+    assert findings(files={name: None}) == [
+        f"files: found the name {name!r}; accepted: a file that Slurm reads beside slurm.conf"
+    ]
+
+
+@pytest.mark.parametrize("text", [1, ["a"], {}, True, b"a"])
+def test_a_further_file_that_is_no_text(text: object) -> None:
+    assert findings(files={"topology.conf": text}) == [
+        f"files: topology.conf: found {text!r}; accepted: the text of the file, or null for none"
+    ]
 
 
 # --- findings ---------------------------------------------------------------------------------------------------------
@@ -511,11 +632,12 @@ def placed(place: str, key: Any, value: object) -> tuple[str, dict[str, Any]]:
         "nodes": ("node node1", {"nodes": [{**node(), key: value}, node("node2", "10.0.0.12")]}),
         "partitions": ("partition main", {"partitions": {"main": {"Nodes": "ALL", key: value}}}),
         "nodesets": ("nodeset s", {"nodesets": {"s": {"Nodes": "node1", key: value}}}),
+        "gres": ("gres[0]", {"gres": [{"Name": "gpu", key: value}]}),
     }
     return places[place]
 
 
-PLACES = ("config", "cgroup", "nodes", "partitions", "nodesets")
+PLACES = ("config", "cgroup", "nodes", "partitions", "nodesets", "gres")
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
-from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
-from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_validate import Verdict, candidate, hosts, judge
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Result
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_conf import ConfigError
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_validate import (
+    Verdict,
+    candidate,
+    check,
+    hosts,
+    judge,
+)
 
 SYNTAX = ["env", "SLURM_CONF=/tmp/x/slurm.conf", "scontrol", "show", "hostnames", "localhost"]
 
@@ -51,12 +59,33 @@ def test_candidate_of_a_file_without_a_last_newline() -> None:
     assert candidate("ClusterName=lab", "/tmp/x").startswith("ClusterName=lab\nStateSaveLocation=")
 
 
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("SlurmctldHost=head(10.0.0.1)", "SlurmctldHost=head"),
+        ("  slurmctldhost = head (10.0.0.1)", "  slurmctldhost = head "),
+        ("SlurmctldHost=head(10.0.0.1)\nSlurmctldHost=b(fd00::1)", "SlurmctldHost=head\nSlurmctldHost=b"),
+        ("SlurmctldHost=head", "SlurmctldHost=head"),
+        ("Licenses=a(10)", "Licenses=a(10)"),
+    ],
+)
+def test_candidate_has_names_of_controllers_without_addresses(line: str, kept: str) -> None:
+    assert candidate(f"{line}\nNodeName=n1\n", "/tmp/x").startswith(f"{kept}\nNodeName=n1\n")
+
+
 def test_hosts() -> None:
     assert hosts(["n1", "head"]) == "127.0.0.1 localhost\n192.0.2.254 n1\n192.0.2.254 head\n"
 
 
 def test_good_in_the_deep_check() -> None:
     assert judge(FakeRunner((0, "")), "/tmp/x") == Verdict("deep", [])
+
+
+def test_what_it_makes_of_a_good_one() -> None:
+    said = "PartitionName=main Nodes=n1\nPartitionName=b\n--- nodes ---\nNodeName=n1\nNodeName=n2\n"
+    verdict = judge(FakeRunner((0, said)), "/tmp/x")
+    assert verdict.partitions == "PartitionName=main Nodes=n1\nPartitionName=b\n"
+    assert verdict.nodes == "NodeName=n1\nNodeName=n2\n"
 
 
 def test_bad_in_the_deep_check() -> None:
@@ -89,3 +118,67 @@ def test_without_namespaces(rc: int) -> None:
 
 def test_a_failure_without_words_is_no_success() -> None:
     assert judge(FakeRunner((97, ""), (1, "")), "/tmp/x").complaints == ["scontrol does not read it"]
+
+
+# --- check ------------------------------------------------------------------------------------------------------------
+
+TEXTS = {"slurm.conf": "SlurmctldHost=head(10.0.0.1)\n", "topology.conf": "# caf\udce9\n"}
+
+
+class Checker:
+    """Prepares and answers the deep check; keeps what it was given to judge."""
+
+    def __init__(self, rc: int = 0, said: str = "", failing: str = "") -> None:
+        self.deep = Result([], rc, said, "")
+        self.failing = failing
+        self.commands: list[list[str]] = []
+        self.found: dict[str, bytes] = {}
+
+    def __call__(self, argv: Sequence[str]) -> Result:
+        self.commands.append(list(argv))
+        folder = Path(argv[-1])
+        assert folder.is_dir()
+        if argv[0] == "unshare":
+            assert (folder / "state").is_dir()
+            self.found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+            return self.deep._replace(argv=list(argv))
+        return Result(list(argv), int(argv[0] == self.failing), "", "")
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.commands[0][-1])
+
+
+def test_check_gives_slurm_a_folder_of_its_own() -> None:
+    run = Checker(said="P\n--- nodes ---\nN\n")
+    assert check(run, TEXTS, ["n1", "head"]) == Verdict("deep", [], "P\n", "N\n")
+    folder = str(run.folder)
+    assert run.commands[:2] == [["chmod", "755", folder], ["chown", "-R", "slurm", folder]]
+    assert (len(run.commands), run.commands[2][0]) == (3, "unshare")
+    assert run.found == {
+        "slurm.conf": candidate(TEXTS["slurm.conf"], folder).encode(),
+        # Bytes that are no text get there as they are.
+        "topology.conf": b"# caf\xe9\n",
+        "hosts": hosts(["n1", "head"]).encode(),
+    }
+    assert not run.folder.exists()
+
+
+def test_check_refuses_with_every_complaint() -> None:
+    run = Checker(98, "slurmctld: error: one\nslurmctld: fatal: two\n")
+    with pytest.raises(ConfigError) as caught:
+        check(run, TEXTS, [])
+    assert caught.value.findings == [
+        "Slurm refuses the configuration (deep check): error: one",
+        "Slurm refuses the configuration (deep check): fatal: two",
+    ]
+    assert not run.folder.exists()
+
+
+@pytest.mark.parametrize("failing", ["chmod", "chown"])
+def test_check_leaves_nothing_behind_when_it_cannot_prepare(failing: str) -> None:
+    run = Checker(failing=failing)
+    with pytest.raises(CommandError):
+        check(run, TEXTS, [])
+    assert run.commands[-1][0] == failing
+    assert not run.folder.exists()

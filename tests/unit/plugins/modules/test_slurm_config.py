@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
+from ansible_collections.aicluster.slurm.plugins.module_utils import slurm_plan
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Result
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import NotTakenError
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_conf import HEADER, ConfigError
 from ansible_collections.aicluster.slurm.plugins.modules.slurm_config import RefusedError, run_module
 
@@ -19,6 +21,9 @@ OPTIONS: dict[str, Any] = {
     "partitions": {"main": {"Nodes": "ALL", "MaxTime": "60"}},
     "nodesets": {},
     "cgroup": {"ConstrainCores": True},
+    "gres": [],
+    "plugstack": [],
+    "files": {},
     "state": "present",
     "adopt": "fail",
     "validate": False,
@@ -46,7 +51,8 @@ def nodes(**states: str) -> Result:
     """Each node's state as the JSON of 22.05 has it."""
     common: dict[str, Any] = {
         "reason": "", "reason_set_by_user": "slurm", "reason_changed_at": 0, "weight": 1, "features": "",
-        "active_features": "", "comment": "", "extra": "", "boot_time": 1, "gres": "", "slurmd_version": "22.05.8",
+        "active_features": "", "comment": "", "extra": "", "boot_time": 1, "slurmd_start_time": 1, "gres": "",
+        "slurmd_version": "22.05.8",
     }  # fmt: skip
     records = [
         {**common, "name": name, "state": text.split("+")[0].lower(), "state_flags": text.split("+")[1:]}
@@ -55,18 +61,36 @@ def nodes(**states: str) -> Result:
     return did("sinfo --all --json", stdout=json.dumps({"nodes": records}))
 
 
+def partitions(state: str = "UP", limit: str = "01:00:00") -> Result:
+    said = f"PartitionName=main MaxTime={limit} Nodes=n[1-2] State={state} TotalCPUs=8 \n"
+    return did("scontrol --all --oneliner show partitions", stdout=said)
+
+
+def within(result: Result) -> Result:
+    """The same command, asked with the configuration that is in use."""
+    return result._replace(argv=["env", *result.argv])
+
+
 VERSION = did("slurmctld -V", stdout="slurm-wlm 22.05.8\n")
 ACTIVE, INACTIVE = did("systemctl is-active --quiet slurmctld"), did("systemctl is-active --quiet slurmctld", rc=3)
 MATCH = did("scontrol show config", stdout="HASH_VAL                = Match\n")
 DIFFERENT = did("scontrol show config", stdout="HASH_VAL                = Different Ours=0x1 Slurmctld=0x2\n")
-QUEUE = did("squeue --noheader")
-JOBS = did("squeue --noheader", stdout="5|ann|main|n2|N/A\n")
-LIVE = (VERSION, ACTIVE, MATCH, QUEUE)
+BROKEN = did("scontrol show config", rc=1, stderr="fatal: Unable to process configuration file")
+QUEUE = (did(" ".join(slurm_plan.JOBS)), did(" ".join(slurm_plan.JOBS_TRES)))
+JOBS = (QUEUE[0]._replace(stdout="5|ann|main|n2|N/A\n"), QUEUE[1])
+LIVE = (VERSION, ACTIVE, MATCH)
 PING, SILENT = did("scontrol ping"), did("scontrol ping", rc=1)
+RESET = did("systemctl reset-failed slurmctld")
 RESTART, RECONFIGURE = did("systemctl restart slurmctld"), did("scontrol reconfigure")
-ANEW = (RESTART, PING, RECONFIGURE, PING)
+ANEW = (RESET, RESTART, PING, RECONFIGURE, PING)
 BOTH = nodes(n1="IDLE", n2="IDLE")
-RECONFIGURED = (BOTH, RECONFIGURE, PING, BOTH)
+BEFORE = (BOTH, partitions())
+"""What is asked before the files change."""
+AFTER = (partitions(), BOTH)
+BACK = (*ANEW, partitions(), BOTH, BOTH)
+"""A rollback: nothing is spoiled, and every node responds."""
+RECONFIGURED = (*BEFORE, RECONFIGURE, PING, *AFTER)
+RESTARTED = (*BEFORE, *ANEW, *AFTER)
 
 
 class FakeModule:
@@ -103,7 +127,10 @@ class Host:
         def run(argv: Sequence[str]) -> Result:
             assert left, f"unexpected: {argv}"
             result = left.pop(0)
-            assert list(argv)[: len(result.argv)] == result.argv
+            words = list(argv)
+            if words[:2] == ["env", f"SLURM_CONF={self.folder}/state/slurm/used/slurm.conf"]:
+                del words[1]
+            assert words[: len(result.argv)] == result.argv
             look(list(argv))
             return result
 
@@ -111,17 +138,20 @@ class Host:
         module: Any = FakeModule({**OPTIONS, **paths, **options}, check_mode, installed)
         try:
             result = run_module(module, run)
-        except RefusedError:
+        except (CommandError, ConfigError, NotTakenError, RefusedError):
             assert left == []
             raise
         assert left == []
         return result
 
     def deploy(self, **options: Any) -> dict[str, Any]:
-        return self.use(VERSION, INACTIVE, *ANEW, BOTH, **options)
+        return self.use(VERSION, INACTIVE, *ANEW, *AFTER, **options)
 
     def text(self) -> str:
         return (self.etc / "slurm.conf").read_text(encoding="utf-8")
+
+    def copy(self, link: str) -> str:
+        return (self.folder / "state" / "slurm" / link / "slurm.conf").read_text(encoding="utf-8")
 
     def state(self) -> dict[str, str]:
         """Every file and its text."""
@@ -132,12 +162,12 @@ class Host:
         }
 
     def put(self, text: str) -> None:
-        self.etc.mkdir()
+        self.etc.mkdir(exist_ok=True)
         (self.etc / "slurm.conf").write_text(text, encoding="utf-8")
 
     @property
     def pending(self) -> bool:
-        return (self.folder / "state" / "slurm_config.pending").exists()
+        return (self.folder / "state" / "slurm" / "pending").exists()
 
 
 @pytest.fixture
@@ -151,8 +181,9 @@ def test_first_deploy(host: Host) -> None:
     assert result["plan"]["action"] == "start"
     assert result["plan"]["nodes"]["added"] == ["n1", "n2"]
     assert result["commands"] == [RESTART.argv, RECONFIGURE.argv]
-    assert [entry["before"] for entry in result["diff"]] == ["", "", ""]
-    assert sorted(os.listdir(host.etc)) == ["cgroup.conf", "gres.conf", "slurm.conf"]
+    assert [entry["before"] for entry in result["diff"]] == [""] * 5
+    assert [Path(entry["after_header"]).name for entry in result["diff"]] == [*sorted(os.listdir(host.etc)), "plan"]
+    assert sorted(os.listdir(host.etc)) == ["cgroup.conf", "gres.conf", "plugstack.conf", "slurm.conf"]
     assert host.text().startswith(HEADER)
     assert not host.pending
 
@@ -169,39 +200,72 @@ def test_no_change(host: Host) -> None:
 
 def test_a_change(host: Host) -> None:
     host.deploy()
-    result = host.use(*LIVE, *RECONFIGURED, **SHORTER)
+    result = host.use(*LIVE, *QUEUE, *RECONFIGURED, **SHORTER)
     assert result["plan"]["changes"] == [
         {"kind": "partition", "name": "main", "key": "MaxTime", "before": "60", "after": "30"}
     ]
     assert (result["changed"], result["commands"]) == (True, [RECONFIGURE.argv])
-    assert [entry["after_header"] for entry in result["diff"]] == [str(host.etc / "slurm.conf")]
+    file, plan = result["diff"]
+    assert (file["before_header"], file["after_header"]) == (str(host.etc / "slurm.conf"),) * 2
+    assert ("MaxTime=60" in file["before"], "MaxTime=30" in file["after"]) == (True, True)
+    assert (plan["after_header"], plan["before"]) == ("plan", "")
+    assert plan["after"] == "slurmctld: reconfigure\npartition main MaxTime: 60 -> 30\n"
     assert "MaxTime=30" in host.text()
     assert not host.use(*LIVE, **SHORTER)["changed"]
 
 
+def test_other_files(host: Host) -> None:
+    host.deploy()
+    more: dict[str, Any] = {
+        "gres": [{"Name": "license", "Count": 2}],
+        "plugstack": ["required x.so"],
+        "files": {"topology.conf": "SwitchName=s Nodes=n[1-2]\n"},
+    }
+    result = host.use(*LIVE, *QUEUE, *RECONFIGURED, **more)
+    assert [(change["kind"], change["key"]) for change in result["plan"]["changes"]] == [
+        ("gres.conf", ""),
+        ("plugstack.conf", ""),
+        ("topology.conf", ""),
+    ]
+    assert (host.etc / "plugstack.conf").read_text(encoding="utf-8") == f"{HEADER}required x.so\n"
+    assert not host.use(*LIVE, **more)["changed"]
+
+
+def test_a_further_file_goes_and_comes_back(host: Host) -> None:
+    host.deploy(files={"topology.conf": "SwitchName=s Nodes=n[1-2]\n"})
+    host.use(*LIVE, *QUEUE, *RECONFIGURED)
+    assert not (host.etc / "topology.conf").exists()
+    result = host.use(*LIVE, *QUEUE, *RECONFIGURED, state="reverted", config=None, nodes=None)
+    assert [change["kind"] for change in result["plan"]["changes"]] == ["topology.conf"]
+    assert (host.etc / "topology.conf").exists()
+
+
 def test_a_comment_by_hand_is_left(host: Host) -> None:
     host.deploy()
-    (host.etc / "slurm.conf").write_text(host.text() + "# by hand\n", encoding="utf-8")
-    assert not host.use(*LIVE)["changed"]
+    host.put(host.text() + "# by hand\n")
+    # The hash does not count comments.
+    assert not host.use(VERSION, ACTIVE, within(MATCH), MATCH)["changed"]
     assert host.text().endswith("# by hand\n")
 
 
 def test_files_that_are_not_in_use(host: Host) -> None:
     host.deploy()
-    before = host.state()
-    result = host.use(VERSION, ACTIVE, DIFFERENT, QUEUE, BOTH, *ANEW, BOTH)
-    assert (result["changed"], result["plan"]["action"], result["diff"]) == (True, "restart", [])
-    assert host.state() == before
+    before = host.text()
+    result = host.use(VERSION, ACTIVE, DIFFERENT, *RESTARTED)
+    assert (result["changed"], result["plan"]["action"]) == (True, "restart")
+    assert [entry["after_header"] for entry in result["diff"]] == ["plan"]
+    assert host.text() == before
+    assert not host.pending
 
 
 @pytest.mark.parametrize("options", [{"check_mode": True}, {"state": "planned"}])
 def test_a_preview_writes_nothing(host: Host, options: dict[str, Any]) -> None:
     host.deploy()
     before = host.state()
-    result = host.use(*LIVE, **options, **SHORTER)
+    result = host.use(*LIVE, *QUEUE, **options, **SHORTER)
     assert result["changed"] is bool("check_mode" in options)
     assert result["plan"]["action"] == "reconfigure"
-    assert len(result["diff"]) == 1
+    assert len(result["diff"]) == 2
     assert (result["commands"], host.state()) == ([], before)
 
 
@@ -211,6 +275,50 @@ def test_a_preview_without_slurm(host: Host) -> None:
     assert host.state() == {}
 
 
+# --- what a person did ------------------------------------------------------------------------------------------------
+
+
+def test_an_edit_that_nobody_used_is_put_right_and_kept(host: Host) -> None:
+    host.deploy()
+    good, edit = host.text(), host.text().replace("MaxTime=60", "MaxTime=90")
+    host.put(edit)
+    result = host.use(VERSION, ACTIVE, within(MATCH), DIFFERENT, within(BOTH), within(partitions()))
+    assert (result["changed"], result["plan"]["changes"], result["commands"]) == (True, [], [])
+    assert (host.text(), host.copy("edited"), host.copy("used")) == (good, edit, good)
+
+
+def test_an_edit_that_was_used_is_a_change(host: Host) -> None:
+    host.deploy()
+    good, edit = host.text(), host.text().replace("MaxTime=60", "MaxTime=90")
+    host.put(edit)
+    result = host.use(VERSION, ACTIVE, within(DIFFERENT), MATCH, *QUEUE, *RECONFIGURED)
+    assert [(change["before"], change["after"]) for change in result["plan"]["changes"]] == [("90", "60")]
+    assert (host.text(), host.copy("previous"), host.copy("used")) == (good, edit, good)
+
+
+def test_a_file_that_a_person_broke(host: Host) -> None:
+    host.deploy()
+    good = host.text()
+    host.put("Nonsense\n")
+    result = host.use(VERSION, ACTIVE, within(MATCH), BROKEN, within(BOTH), within(partitions()))
+    assert (result["changed"], result["commands"]) == (True, [])
+    assert (host.text(), host.copy("edited")) == (good, "Nonsense\n")
+    # The same while something else changes: clients are asked with what is in use.
+    host.put("Nonsense\n")
+    queue = [within(step) for step in QUEUE]
+    before = [within(step) for step in BEFORE]
+    host.use(VERSION, ACTIVE, within(MATCH), BROKEN, *queue, *before, RECONFIGURE, PING, *AFTER, **SHORTER)
+    assert "MaxTime=30" in host.text()
+
+
+def test_a_partition_that_an_admin_closed_stays_so(host: Host) -> None:
+    host.deploy()
+    close = did("scontrol update PartitionName=main State=DOWN")
+    steps = (BOTH, partitions("DOWN"), RECONFIGURE, PING, partitions("UP"), close, BOTH)
+    result = host.use(*LIVE, *QUEUE, *steps, **SHORTER)
+    assert result["commands"] == [RECONFIGURE.argv, close.argv]
+
+
 # --- jobs -------------------------------------------------------------------------------------------------------------
 
 
@@ -218,18 +326,63 @@ def test_a_preview_without_slurm(host: Host) -> None:
 def test_too_many_jobs_at_risk(host: Host, check_mode: bool) -> None:
     host.deploy()
     before = host.state()
-    with pytest.raises(RefusedError, match=r"found 1 \(5 of ann on n2\); accepted: max_jobs_at_risk 0"):
-        host.use(VERSION, ACTIVE, MATCH, JOBS, check_mode=check_mode, **ONE_NODE)
+    with pytest.raises(RefusedError, match=r"found 1 \(5 of ann on n2\); accepted: max_jobs_at_risk 0") as caught:
+        host.use(*LIVE, *JOBS, check_mode=check_mode, **ONE_NODE)
+    assert caught.value.facts["plan"]["nodes_at_risk"] == ["n2"]
     assert host.state() == before
-    planned = host.use(VERSION, ACTIVE, MATCH, JOBS, state="planned", **ONE_NODE)
+    planned = host.use(*LIVE, *JOBS, state="planned", **ONE_NODE)
     assert planned["plan"]["jobs_at_risk"] == ["5 of ann on n2"]
 
 
 def test_accepted_jobs_at_risk(host: Host) -> None:
     host.deploy()
-    result = host.use(VERSION, ACTIVE, MATCH, JOBS, BOTH, *ANEW, nodes(n1="IDLE"), max_jobs_at_risk=1, **ONE_NODE)
+    after = (partitions(), nodes(n1="IDLE"))
+    result = host.use(*LIVE, *JOBS, *BEFORE, *ANEW, *after, max_jobs_at_risk=1, **ONE_NODE)
     assert result["plan"]["nodes"]["removed"] == ["n2"]
     assert "n2" not in host.text()
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_without_an_answer_about_jobs_nothing_changes(host: Host, step: int) -> None:
+    host.deploy()
+    before = host.state()
+    with pytest.raises(CommandError):
+        host.use(*LIVE, *QUEUE[:step], QUEUE[step]._replace(rc=1), **SHORTER)
+    assert host.state() == before
+
+
+# --- slurmd -----------------------------------------------------------------------------------------------------------
+
+PORT: dict[str, Any] = {"config": {**OPTIONS["config"], "SlurmdPort": 7000}}
+SLURMD = {"daemon": "slurmd", "do": "restart", "hosts": ["n1", "n2"]}
+
+
+def test_slurmds_that_have_to_restart_are_named_until_they_have(host: Host) -> None:
+    host.deploy()
+    silent = nodes(n1="IDLE+NOT_RESPONDING", n2="IDLE+NOT_RESPONDING")
+    result = host.use(*LIVE, *QUEUE, *BEFORE, *ANEW, partitions(), silent, silent, **PORT)
+    assert result["plan"]["daemons"][1:] == [SLURMD]
+    again = host.use(*LIVE, silent, **PORT)
+    assert (again["changed"], again["plan"]["daemons"]) == (False, [SLURMD])
+    restarted = silent._replace(stdout=silent.stdout.replace('"slurmd_start_time": 1', '"slurmd_start_time": 2'))
+    assert host.use(*LIVE, restarted, **PORT)["plan"]["daemons"] == []
+
+
+# --- accounting -------------------------------------------------------------------------------------------------------
+
+
+def test_the_cluster_gets_the_id_of_its_database(host: Host) -> None:
+    told = VERSION._replace(stdout="slurm-wlm 24.11.5\n")
+    shown = did("scontrol --all show nodes --json", stdout=BOTH.stdout.replace('"slurmd_version"', '"version"'))
+    host.use(told, INACTIVE, *ANEW, partitions(), shown)
+    stop, forget = did("systemctl stop slurmctld"), did("rm -f /var/lib/s/clustername")
+    config = {**OPTIONS["config"], "AccountingStorageType": "accounting_storage/slurmdbd"}
+    result = host.use(
+        told, ACTIVE, MATCH, *QUEUE, shown, partitions(), stop, forget, *ANEW, partitions(), shown,
+        config={**config, "statesavelocation": "/var/lib/s"},
+        max_jobs_at_risk=0,
+    )  # fmt: skip
+    assert result["commands"] == [stop.argv, forget.argv, RESTART.argv, RECONFIGURE.argv]
 
 
 # --- validation -------------------------------------------------------------------------------------------------------
@@ -247,7 +400,7 @@ def test_slurm_judges_the_new_files_first(host: Host) -> None:
             judged.extend([folder, (folder / "slurm.conf").read_text(), (folder / "hosts").read_text()])
             assert "MaxTime=60" in host.text()
 
-    result = host.use(*LIVE, *PREPARED, did("unshare"), *RECONFIGURED, look=look, validate=True, **SHORTER)
+    result = host.use(*LIVE, *QUEUE, *PREPARED, did("unshare"), *RECONFIGURED, look=look, validate=True, **SHORTER)
     assert result["validated"] == "deep"
     folder, conf, hosts = judged
     assert "MaxTime=30" in conf
@@ -261,8 +414,23 @@ def test_what_slurm_refuses_is_not_written(host: Host) -> None:
     before = host.state()
     refused = did("unshare", rc=98, stdout="slurmctld: fatal: no good\n")
     with pytest.raises(ConfigError, match=r"^Slurm refuses the configuration \(deep check\): fatal: no good$"):
-        host.use(*LIVE, *PREPARED, refused, validate=True, **SHORTER)
+        host.use(*LIVE, *QUEUE, *PREPARED, refused, validate=True, **SHORTER)
     assert host.state() == before
+
+
+def test_what_scontrol_has_set_and_the_change_undoes(host: Host) -> None:
+    host.deploy()
+    shown = did("scontrol --all --oneliner show nodes", stdout="NodeName=n1 Weight=5 \nNodeName=n2 Weight=1 \n")
+    judged = partitions().stdout + "--- nodes ---\nNodeName=n1 Weight=1 \nNodeName=n2 Weight=1 \n"
+    result = host.use(
+        *LIVE, *QUEUE, *PREPARED, did("unshare", stdout=judged), partitions("DOWN", "02:00:00"), shown,
+        check_mode=True, validate=True, partitions={"main": {"Nodes": "ALL", "MaxTime": "60", "PriorityTier": 2}},
+    )  # fmt: skip
+    assert result["plan"]["overrides_lost"] == [
+        {"kind": "partition", "name": "main", "key": "MaxTime", "now": "02:00:00", "then": "01:00:00"},
+        {"kind": "node", "name": "n1", "key": "Weight", "now": "5", "then": "1"},
+    ]
+    assert "set by scontrol, and lost: node n1 Weight: 5 -> 1\n" in result["diff"][-1]["after"]
 
 
 def test_unknown_keys(host: Host) -> None:
@@ -271,14 +439,18 @@ def test_unknown_keys(host: Host) -> None:
             VERSION,
             config={**OPTIONS["config"], "Nonsense": 1},
             nodes=[{**OPTIONS["nodes"][0], "CPU": 1}],
-            partitions={"main": {"Nodes": "ALL", "MaxTme": 1}},
+            partitions={"main": {"Nodes": "ALL", "MaxTme": 1}, "none": None},
+            nodesets={"s": {"Node": "n1"}},
             cgroup={"TLSType": 1},
+            gres=[{"Name": "gpu"}, {"Devices": "/dev/x"}],
         )
     assert [text.split(":")[0] for text in caught.value.findings] == [
         "slurm.conf",
         "cgroup.conf",
         "node n1",
+        "gres[1]",
         "partition main",
+        "nodeset s",
     ]
 
 
@@ -288,21 +460,22 @@ def test_unknown_keys(host: Host) -> None:
 def test_the_old_files_come_back(host: Host) -> None:
     host.deploy()
     before = host.text()
-    with pytest.raises(RefusedError, match=r"n2.*Then the old files are back and in use\.$"):
-        host.use(
-            *LIVE, BOTH, RECONFIGURE, PING, nodes(n1="IDLE", n2="IDLE+INVALID_REG"), *ANEW, BOTH, **SHORTER
-        )  # fmt: skip
+    spoiled = nodes(n1="IDLE", n2="IDLE+INVALID_REG")
+    with pytest.raises(NotTakenError, match=r"n2.*Then the old files are back and in use\.$"):
+        host.use(*LIVE, *QUEUE, *BEFORE, RECONFIGURE, PING, partitions(), spoiled, *BACK, **SHORTER)
     assert host.text() == before
     assert not host.pending
     assert not host.use(*LIVE)["changed"]
 
 
-def test_a_slurmctld_that_dies_while_nodes_are_read(host: Host) -> None:
+@pytest.mark.parametrize("step", [0, 1], ids=["partitions", "nodes"])
+def test_a_slurmctld_that_dies_while_it_is_asked(host: Host, step: int) -> None:
     host.deploy()
     before = host.text()
-    dead = did("sinfo", rc=1, stderr="slurm_load_node: Unable to contact slurm controller (connect failure)")
-    with pytest.raises(RefusedError, match=r"Unable to contact.*Then the old files are back and in use\.$"):
-        host.use(*LIVE, BOTH, RECONFIGURE, PING, dead, *ANEW, BOTH, **SHORTER)
+    said = "slurm_load_node: Unable to contact slurm controller (connect failure)"
+    dead = AFTER[step]._replace(rc=1, stdout="", stderr=said)
+    with pytest.raises(NotTakenError, match=r"Unable to contact.*Then the old files are back and in use\.$"):
+        host.use(*LIVE, *QUEUE, *BEFORE, RECONFIGURE, PING, *AFTER[:step], dead, *BACK, **SHORTER)
     assert host.text() == before
 
 
@@ -310,39 +483,58 @@ def test_a_rollback_that_fails_is_tried_again(host: Host) -> None:
     host.deploy()
     before = host.text()
     broken = did("systemctl restart slurmctld", rc=1)
-    with pytest.raises(RefusedError, match=r"Then the old files are back, but "):
-        host.use(*LIVE, BOTH, did("scontrol reconfigure", rc=1), broken, **SHORTER)
+    with pytest.raises(NotTakenError, match=r"Then the old files are back, but "):
+        host.use(*LIVE, *QUEUE, *BEFORE, did("scontrol reconfigure", rc=1), RESET, broken, **SHORTER)
     assert host.text() == before
     assert host.pending
-    assert host.use(VERSION, ACTIVE, MATCH, QUEUE, BOTH, *ANEW, BOTH)["plan"]["action"] == "restart"
+    # The states of the partitions were noted then; the files are judged again.
+    result = host.use(*LIVE, *PREPARED, did("unshare"), BOTH, *ANEW, *AFTER, validate=True)
+    assert (result["plan"]["action"], result["validated"]) == ("restart", "deep")
     assert not host.pending
+
+
+def test_what_comes_back_is_what_was_in_use(host: Host) -> None:
+    host.deploy()
+    good, edit = host.text(), host.text().replace("MaxTime=60", "MaxTime=90")
+    host.put(edit)
+    asked = (VERSION, ACTIVE, within(MATCH), DIFFERENT, *map(within, (*QUEUE, *BEFORE)))
+    with pytest.raises(NotTakenError, match="the old files are back and in use"):
+        host.use(*asked, did("scontrol reconfigure", rc=1), *BACK, **SHORTER)
+    assert (host.text(), host.copy("edited")) == (good, edit)
 
 
 def test_without_rollback(host: Host) -> None:
     host.deploy()
-    with pytest.raises(RefusedError, match=r"Then the new files stay, as asked\.$"):
-        host.use(*LIVE, BOTH, did("scontrol reconfigure", rc=1), rollback=False, **SHORTER)
+    with pytest.raises(NotTakenError, match=r"Then the new files stay, as asked\.$"):
+        host.use(*LIVE, *QUEUE, *BEFORE, did("scontrol reconfigure", rc=1), rollback=False, **SHORTER)
     assert "MaxTime=30" in host.text()
     assert host.pending
     # The next run compares with what is in use, and finishes.
-    result = host.use(*LIVE, *RECONFIGURED, **SHORTER)
+    asked = (VERSION, ACTIVE, within(MATCH), DIFFERENT, *map(within, QUEUE), within(BOTH))
+    result = host.use(*asked, *ANEW, *AFTER, **SHORTER)
     assert [change["key"] for change in result["plan"]["changes"]] == ["MaxTime"]
     assert not host.pending
 
 
 def test_a_first_deploy_that_fails(host: Host) -> None:
-    with pytest.raises(RefusedError, match="there was no configuration before, so slurmctld is stopped"):
-        host.use(VERSION, INACTIVE, did("systemctl restart slurmctld", rc=1), did("systemctl stop slurmctld"))
+    with pytest.raises(NotTakenError, match="there was no configuration before, so slurmctld is stopped"):
+        host.use(VERSION, INACTIVE, RESET, did("systemctl restart slurmctld", rc=1), did("systemctl stop slurmctld"))
     assert os.listdir(host.etc) == []
+    # There is nothing to go back to, and the next run begins anew.
+    with pytest.raises(RefusedError, match=r"^state: found no files in "):
+        host.use(VERSION, state="reverted", config=None, nodes=None)
+    assert host.deploy()["plan"]["action"] == "start"
 
 
-def test_a_failed_start_of_unchanged_files_brings_nothing_back(host: Host) -> None:
+def test_a_start_of_unchanged_files_that_fails(host: Host) -> None:
     host.deploy()
-    host.use(*LIVE, *RECONFIGURED, **SHORTER)
-    before = host.state()
-    with pytest.raises(RefusedError, match=r"Then no file was changed, so none comes back\.$"):
-        host.use(VERSION, INACTIVE, did("systemctl restart slurmctld", rc=1), **SHORTER)
-    assert host.state() == before
+    host.use(*LIVE, *QUEUE, *RECONFIGURED, **SHORTER)
+    before = host.text()
+    failing = did("systemctl restart slurmctld", rc=1)
+    with pytest.raises(NotTakenError, match="the old files are back, but"):
+        host.use(VERSION, INACTIVE, RESET, failing, RESET, failing, **SHORTER)
+    assert (host.text(), host.copy("used")) == (before, before)
+    assert "MaxTime=60" in host.copy("previous")
 
 
 def test_reverted(host: Host) -> None:
@@ -350,8 +542,8 @@ def test_reverted(host: Host) -> None:
         host.use(VERSION, state="reverted", config=None, nodes=None)
     host.deploy()
     before = host.text()
-    host.use(*LIVE, *RECONFIGURED, **SHORTER)
-    result = host.use(*LIVE, *RECONFIGURED, state="reverted", config=None, nodes=None)
+    host.use(*LIVE, *QUEUE, *RECONFIGURED, **SHORTER)
+    result = host.use(*LIVE, *QUEUE, *RECONFIGURED, state="reverted", config=None, nodes=None)
     assert result["plan"]["changes"][0]["after"] == "60"
     assert host.text() == before
 
@@ -361,6 +553,8 @@ def test_reverted(host: Host) -> None:
 
 def test_foreign_files_are_not_lost(host: Host) -> None:
     host.put(FOREIGN + "NodeName=old CPUs=2\nPartitionName=x Nodes=old MaxTime=1:00\n")
+    (host.etc / "plugstack.conf").write_text("optional x.so\n", encoding="utf-8")
+    (host.etc / "gres.conf").write_text("NodeName=n1 Name=gpu File=/dev/gpu0\n", encoding="utf-8")
     before = host.state()
     with pytest.raises(RefusedError) as caught:
         host.use(VERSION)
@@ -375,6 +569,10 @@ def test_foreign_files_are_not_lost(host: Host) -> None:
         "  x:",
         '    Nodes: "old"',
         '    MaxTime: "1:00"',
+        "cluster_gres:",
+        '  - {"NodeName": "n1", "Name": "gpu", "File": "/dev/gpu0"}',
+        "cluster_plugstack:",
+        '  - "optional x.so"',
     ]
     assert host.state() == before
 
@@ -382,12 +580,19 @@ def test_foreign_files_are_not_lost(host: Host) -> None:
 @pytest.mark.parametrize(("adopt", "there"), [("keep", True), ("drop", False)])
 def test_foreign_files_that_are_kept_or_dropped(host: Host, adopt: str, there: bool) -> None:
     host.put(FOREIGN)
-    host.use(*LIVE, BOTH, *ANEW, BOTH, adopt=adopt)
+    host.use(*LIVE, *QUEUE, *RESTARTED, adopt=adopt)
     assert ("MailProg=/bin/mail" in host.text()) is there
-    assert (host.folder / "state/previous/slurm.conf").read_text(encoding="utf-8") == FOREIGN
+    assert host.copy("previous") == FOREIGN
 
 
 def test_foreign_files_of_which_nothing_is_lost(host: Host) -> None:
     host.put(FOREIGN.replace("MailProg=/bin/mail\n", ""))
-    host.use(*LIVE, BOTH, *ANEW, BOTH)
+    host.use(*LIVE, *QUEUE, *RESTARTED)
     assert host.text().startswith(HEADER)
+
+
+def test_foreign_files_with_what_they_include(host: Host) -> None:
+    host.put("Include nodes.conf\nClusterName=lab\nSlurmctldHost=head(10.0.0.1)\nPartitionName=main Nodes=ALL\n")
+    (host.etc / "nodes.conf").write_text("NodeName=n[1-3]\n", encoding="utf-8")
+    with pytest.raises(RefusedError, match="nodes of the inventory:\n  n3:"):
+        host.use(VERSION)

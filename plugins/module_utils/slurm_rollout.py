@@ -1,0 +1,88 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Puts a configuration in place, and the old one back when the cluster does not take it."""
+
+from __future__ import annotations
+
+from typing import Mapping, NamedTuple
+
+from ansible_collections.aicluster.slurm.plugins.module_utils import scontrol
+from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import ConfigFiles
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import (
+    Controller,
+    NotTakenError,
+    partition_states,
+)
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_live import Note, Running, start_times
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_plan import Plan
+
+
+class Rollout(NamedTuple):
+    """A controller and its files."""
+
+    controller: Controller
+    files: ConfigFiles
+    restarts: Note
+    """The nodes whose slurmd has to restart, with the time when it began."""
+    partitions: Note
+    """The states of the partitions before a change: a restart forgets what an admin made of them."""
+
+    def carry_out(
+        self, plan: Plan, texts: Mapping[str, str], running: Running, state_save_location: str, rollback: bool
+    ) -> None:
+        """Have these files in use, or, with `rollback`, those before; NotTakenError says why, and how that went."""
+        before = self.controller.nodes(running.ask) if running.active else {}
+        try:
+            self.follow(plan, texts, running, state_save_location, before)
+        except NotTakenError as error:
+            end = self.go_back(running.texts, before) if rollback else "the new files stay, as asked"
+            raise NotTakenError(f"the cluster did not take the configuration: {error}. Then {end}.") from error
+
+    def follow(
+        self,
+        plan: Plan,
+        texts: Mapping[str, str],
+        running: Running,
+        state_save_location: str,
+        before: Mapping[str, scontrol.Node],
+    ) -> None:
+        """Write, have the daemons follow, and see whether the cluster took it; NotTakenError otherwise."""
+        states = self.partitions.read() or (partition_states(running.ask) if running.active else {})
+        self.files.write(texts, running.texts)
+        self.partitions.write(states)
+        if plan.action != "none":
+            if plan.new_cluster_id:
+                self.controller.forget_cluster_id(state_save_location)
+            self.controller.apply(plan.action)
+            self.controller.set_partition_states({**states, **plan.partition_states})
+            self.controller.wait_for_nodes(before, plan.slurmd)
+        # Of a slurmd that cannot register any more, what was known before tells.
+        now = (
+            {**start_times(plan.slurmd, before), **start_times(plan.slurmd, self.controller.nodes_now())}
+            if plan.slurmd
+            else {}
+        )
+        self.restarts.write(now)
+        self._done()
+
+    def go_back(self, in_use: Mapping[str, str], before: Mapping[str, scontrol.Node]) -> str:
+        """Put back what was in use; says how that went."""
+        self.files.write(in_use, in_use)
+        if "slurm.conf" not in in_use:
+            self.controller.stop()
+            self._done()
+            return "there was no configuration before, so slurmctld is stopped"
+        try:
+            self.controller.apply("restart")
+            self.controller.set_partition_states(self.partitions.read())
+            self.controller.resume_spoiled(before)
+            self.controller.wait_for_nodes(before)
+        except NotTakenError as error:
+            return f"the old files are back, but {error}"
+        self._done()
+        return "the old files are back and in use"
+
+    def _done(self) -> None:
+        self.partitions.write({})
+        self.files.take()

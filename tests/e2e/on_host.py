@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Runs a module of this collection on the host itself, as Ansible would, and kills it in the middle when asked.
+
+python3 on_host.py MODULE [EFFECT] < options.json: with EFFECT the process kills itself after so many effects. An effect
+is a file that changes, or a command that changes something.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import signal
+import sys
+from typing import Any, Callable
+
+from ansible.module_utils import basic
+
+CHANGING = (["systemctl", "restart"], ["systemctl", "stop"], ["scontrol", "reconfigure"], ["scontrol", "update"])
+
+
+class Effects:
+    """Counts what changes the host."""
+
+    def __init__(self, last: int) -> None:
+        self.left = last
+
+    def count(self) -> None:
+        """One more, which may have been the last."""
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def after(self, change: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, counted when it has done its work."""
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            result = change(*args, **kwargs)
+            self.count()
+            return result
+
+        return counted
+
+
+def watch(effects: Effects) -> None:
+    """Count what changes files and daemons."""
+    # Every file that is written, and every link that moves, ends with this.
+    os.replace = effects.after(os.replace)
+    run_command = basic.AnsibleModule.run_command
+
+    def counted(self: Any, argv: list[str], **kwargs: Any) -> Any:
+        result = run_command(self, argv, **kwargs)
+        if argv[:2] in CHANGING:
+            effects.count()
+        return result
+
+    basic.AnsibleModule.run_command = counted
+
+
+def main() -> None:
+    """Run it."""
+    module, *last = sys.argv[1:]
+    basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": json.load(sys.stdin)}).encode()
+    basic._ANSIBLE_PROFILE = "legacy"
+    if last:
+        watch(Effects(int(last[0])))
+    runpy.run_module(f"ansible_collections.aicluster.slurm.plugins.modules.{module}", run_name="__main__")
+
+
+main()
