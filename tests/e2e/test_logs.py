@@ -23,9 +23,6 @@ IGNORED = [
     ),
     # A minimal host has no program to send mail with.
     re.compile(r"Configured MailProg is invalid"),
-    # Debian's own plugstack.conf includes a pattern, which 24.11 skips where nodes fetch their configuration.
-    re.compile(r"Slurm does not support glob parsing\. /etc/slurm/plugstack\.conf\.d/\*\.conf from plugstack\.conf"),
-    re.compile(r'"Include" failed in file \S+/plugstack\.conf'),
     # An srun that is gone before it is told that its job ended.
     re.compile(r"msg_type=SRUN_JOB_COMPLETE\) failed: Connection reset by peer"),
     # The controller asks a new cluster's nodes before their slurmd is up, and lists them five minutes later, although
