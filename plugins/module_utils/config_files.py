@@ -64,13 +64,13 @@ class ConfigFiles:
             self._point(USED, self._copy(in_use))
         if there != in_use and not self.pending:
             self._point(EDITED, self._copy(there))
-        _write(self._mark, "")
+        write_whole(self._mark, "")
         os.makedirs(self.folder, mode=0o755, exist_ok=True)
         for name in self.names:
             if name not in texts and name in there:
                 os.unlink(os.path.join(self.folder, name))
             elif name in texts and texts[name] != there.get(name):
-                _write(os.path.join(self.folder, name), texts[name])
+                write_whole(os.path.join(self.folder, name), texts[name])
 
     def take(self) -> None:
         """The daemons run with the files that are in place."""
@@ -87,7 +87,7 @@ class ConfigFiles:
         folder = tempfile.mkdtemp(prefix="copy-", dir=self.state)
         os.chmod(folder, 0o755)
         for name, text in texts.items():
-            _write(os.path.join(folder, name), text)
+            write_whole(os.path.join(folder, name), text)
         return os.path.basename(folder)
 
     def _point(self, link: str, copy: str) -> None:
@@ -123,7 +123,7 @@ def _read(folder: str, names: Iterable[str] | None = None) -> dict[str, str]:
     return texts
 
 
-def _write(path: str, text: str) -> None:
+def write_whole(path: str, text: str) -> None:
     """Readable for all, on the disk before it takes the old one's place."""
     handle, aside = tempfile.mkstemp(dir=os.path.dirname(path), prefix=_ASIDE)
     try:
