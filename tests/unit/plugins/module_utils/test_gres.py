@@ -56,7 +56,7 @@ def test_a_group_is_a_record_again_after_json(group: GresGroup) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"fils": []}, "found the key 'fils', meant files?; accepted: name, type, count, files, cores, links, flags"),
+        ({"fils": []}, "found the key 'fils', meant files?; accepted: name, type, count, files, cores, links, flags, multiple_files"),
         ({"qqq": 1}, "found the key 'qqq'; accepted: name, type"),
         ({"name": ""}, "name: found ''; accepted: letters, digits"),
         ({"name": "g:u"}, "name: found 'g:u'"),
