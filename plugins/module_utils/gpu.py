@@ -120,14 +120,23 @@ SHARED = ("mps", "shard")
 """Resources that are parts of a GPU (gres.conf(5)); a cluster can have one of them."""
 
 
-def gres_groups(devices: Sequence[Device], naming: Naming, shared: Mapping[str, int]) -> tuple[GresGroup, ...]:
-    """The devices as records: alike ones together, each MIG instance alone; and so many parts of each whole GPU.
+MULTIPLE_FILES = (24, 11)
+"""The first version that was seen to take the files of a MIG instance as one device.
+
+slurmd 22.05 makes a device of each file in MultipleFiles.
+"""
+
+
+def gres_groups(
+    devices: Sequence[Device], naming: Naming, shared: Mapping[str, int], version: tuple[int, int]
+) -> tuple[GresGroup, ...]:
+    """The devices as records of this version: alike ones together; and so many parts of each whole GPU.
 
     Cores stand in all of them or in none, because slurmd miscounts otherwise.
     """
     placed = all(device.cores for device in devices)
     groups: dict[tuple[str, str | None, str | None, str], list[str]] = {}
-    instances = []
+    instances: list[GresGroup] = []
     for device in devices:
         cores, flag = device.cores if placed else None, _ENVIRONMENT[device.vendor]
         if device.mig is None:
@@ -135,12 +144,16 @@ def gres_groups(devices: Sequence[Device], naming: Naming, shared: Mapping[str, 
             continue
         for mig in device.mig:
             kind = naming.instance(device, mig)
-            instances.append(GresGroup("gpu", kind, 1, (), cores, None, (flag,), multiple_files=mig.files))
+            if version >= MULTIPLE_FILES:
+                instances.append(GresGroup("gpu", kind, 1, (), cores, None, (flag,), multiple_files=mig.files))
+            else:
+                # Who cannot open the last one, the compute instance's own, cannot use the instance.
+                groups.setdefault((kind, cores, None, flag), []).append(mig.files[-1])
     whole = [
         GresGroup("gpu", kind, len(files), tuple(files), cores, links, (flag,))
         for (kind, cores, links, flag), files in groups.items()
     ]
-    number = sum(group.count for group in whole)
+    number = sum(device.mig is None for device in devices)
     # Without files slurmd spreads them evenly over the GPUs.
     parts = [GresGroup(name, None, number * each, (), None, None, ()) for name, each in shared.items() if each]
     return (*whole, *instances, *(parts if number else []))

@@ -40,10 +40,9 @@ LIST = ("nvidia-smi", "-L")
 LOG = ("nvidia-smi", "-q", "-x")
 TOPOLOGY = ("nvidia-smi", "topo", "-m")
 
-# Printed among or instead of the rows, for a card that fell off the bus; the wording of the place changed by version.
-_LOST = re.compile(
-    r"Unable to determine the device handle for GPU *(?:[0-9]+: *)?(?P<bus>[0-9A-Fa-f:.]*):? *(?P<why>.*)"
-)
+# Printed among or instead of the rows, for a card that fell off the bus; how it names the card changed by version.
+_LOST = re.compile(r"Unable to determine the device handle for GPU")
+_BUS_ID = re.compile(r"[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]")
 _LOST_VALUE = re.compile(r"\[((?:GPU|Unknown)[^\]]*)\]")
 _UNKNOWN_FIELD = re.compile(r'Field "([a-z_.]+)" is not a valid field to query')
 _NO_DEVICES = re.compile(r"No devices were found")
@@ -86,10 +85,10 @@ def parse_query(text: str, fields: Sequence[str]) -> tuple[list[Row], list[str]]
     """
     rows, findings = [], []
     for line in filter(str.strip, text.splitlines()):
-        lost = _LOST.search(line)
         values = [value.strip() for value in line.split(",")]
-        if lost:
-            findings.append(f"{lost['bus'].lower() or 'a GPU'}: nvidia-smi: {line.strip()}")
+        if _LOST.search(line):
+            bus_id = _BUS_ID.search(line)
+            findings.append(f"{plain_bus_id(bus_id[0]) if bus_id else 'a GPU'}: nvidia-smi: {line.strip()}")
         elif line.startswith("WARNING"):
             findings.append(f"nvidia-smi: {line.strip()}")
         elif len(values) != len(fields):
@@ -99,7 +98,7 @@ def parse_query(text: str, fields: Sequence[str]) -> tuple[list[Row], list[str]]
             row = Row(*(_known(told.get(field, "")) for field in FIELDS))
             broken = next(filter(None, map(_LOST_VALUE.fullmatch, values)), None)
             if broken:
-                findings.append(f"{row.bus_id.lower() or 'GPU ' + row.number}: nvidia-smi: {broken[1]}")
+                findings.append(f"{plain_bus_id(row.bus_id) if row.bus_id else 'a GPU'}: nvidia-smi: {broken[1]}")
             else:
                 rows.append(row)
     return rows, findings
@@ -302,7 +301,7 @@ class Layout(NamedTuple):
     commands: list[list[str]]
 
 
-_LAYOUT = re.compile(r"(?P<profile>[0-9]+g\.[0-9]+gb\S*?)(?::(?P<number>[1-9][0-9]*))?")
+_LAYOUT = re.compile(r"(?P<profile>[0-9]+g\.[0-9]+gb[^\s:]*)(?::(?P<number>[1-9][0-9]*))?")
 
 
 def parse_layout(value: Any, where: str) -> Counter[str]:
@@ -310,7 +309,7 @@ def parse_layout(value: Any, where: str) -> Counter[str]:
 
     Raises GpuError.
     """
-    items = [item.strip() for item in value.split(",")] if isinstance(value, str) else (value or [])
+    items = [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else (value or [])
     wanted: Counter[str] = Counter()
     for item in items:
         match = _LAYOUT.fullmatch(str(item))

@@ -57,11 +57,11 @@ options:
     type: str
     default: ""
   shards:
-    description: Parts of each whole GPU that jobs can share by C(--gres=shard). Not together with O(mps).
+    description: Parts of each GPU that jobs can share by C(--gres=shard). Not together with O(mps) or MIG instances.
     type: int
     default: 0
   mps:
-    description: Parts of each whole GPU for CUDA's Multi-Process Service, C(--gres=mps); 100 is usual.
+    description: Parts of each GPU for CUDA's Multi-Process Service, C(--gres=mps); 100 is usual. Not with MIG.
     type: int
     default: 0
   autodetect:
@@ -230,6 +230,7 @@ from typing import Any, Mapping, NamedTuple
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aicluster.slurm.plugins.module_utils import gpu, gpu_nvidia, gpu_sysfs, gres, gres_local, sysfs
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
+    NOT_THERE,
     CommandError,
     Runner,
     bounded_runner,
@@ -242,6 +243,10 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.scontrol import (
     parse_version,
 )
 from ansible_collections.aicluster.slurm.plugins.module_utils.sysfs import Tree
+
+
+NEWEST = (24, 11)
+"""The version that counts for a host without Slurm."""
 
 
 class Host(NamedTuple):
@@ -268,18 +273,28 @@ def find(run: Runner, tree: Tree) -> Found:
     return found._replace(findings=found.findings + gpu.card_findings(cards, found))
 
 
+def slurm_version(run: Runner) -> tuple[int, int]:
+    """The version of this host's slurmd; the newest where there is none yet. Raises CommandError, ScontrolError."""
+    result = run(["slurmd", "-V"])
+    return NEWEST if result.rc == NOT_THERE else parse_version(require(result).stdout)
+
+
 def look(run: Runner, tree: Tree, params: Mapping[str, Any]) -> Host:
     """The host's GPUs without those that are ignored. Raises CommandError, GpuError and GresError."""
     found = find(run, tree)
     ignore = [str(word) for word in params["ignore"]]
     kept = [device for device in found.devices if not gpu.is_ignored(device, ignore)]
     findings = [finding for finding in found.findings if not any(word.lower() in finding for word in ignore)]
+    if (params["mps"] or params["shards"]) and any(device.mig for device in kept):
+        # slurmd would count each file of an instance as a GPU of its own.
+        raise GpuError("mps, shards: found one of them with MIG instances; accepted: on hosts whose cards are whole")
     if params["min_compute_capability"]:
         weak = gpu.below(kept, params["min_compute_capability"])
         if weak:
             raise GpuError("; ".join(weak) + ", or an entry in ignore")
     naming = Naming(params["types"] == "short", {str(key): str(name) for key, name in params["type_names"].items()})
-    groups = gpu.gres_groups(kept, naming, {"mps": params["mps"], "shard": params["shards"]})
+    version = slurm_version(run) if any(device.mig for device in kept) else NEWEST
+    groups = gpu.gres_groups(kept, naming, {"mps": params["mps"], "shard": params["shards"]}, version)
     # As strict as with what people declare: a type from type_names may be one that no job could ask for.
     gres.parse_all([gpu.record(group) for group in groups], "gpu_gres")
     return Host(Found(kept, findings), naming, groups)
@@ -362,7 +377,7 @@ def local_lines(run: Runner, tree: Tree, host: Host, wanted: str) -> list[str]:
             for name in ("slurm", "slurm-wlm")
         ]
         has_nvml = any(tree.exists(f"{folder}/gpu_nvml.so") for folder in folders)
-        mode = gres_local.autodetect(wanted, parse_version(require(run(["slurmd", "-V"])).stdout), has_nvml)
+        mode = gres_local.autodetect(wanted, slurm_version(run), has_nvml)
     lines = gres.local_lines(host.groups)
     return [f"AutoDetect={mode}", *lines] if lines else []
 
