@@ -244,7 +244,6 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.scontrol import (
 )
 from ansible_collections.aicluster.slurm.plugins.module_utils.sysfs import Tree
 
-
 NEWEST = (24, 11)
 """The version that counts for a host without Slurm."""
 
