@@ -111,28 +111,54 @@ def playing(machine: Machine, fixture: str) -> Iterator[None]:
         machine.output(f"mv {DOUBLE}/kept {DOUBLE}/query.csv")
 
 
+Prepare = Callable[..., dict[str, Any]]
+
+
 @pytest.fixture
-def prepare(cluster: Cluster, tmp_path: Path) -> Callable[[], dict[str, Any]]:
-    """Plays the role's first part on node1, as a preview."""
+def prepare(cluster: Cluster, tmp_path: Path) -> Prepare:
+    """Plays the role's first part on node1, as a preview unless something else is asked."""
     role = {"ansible.builtin.import_role": {"name": "aicluster.slurm.gpu", "tasks_from": "prepare"}}
-    playbook = [{"hosts": "node1", "gather_facts": False, "become": True, "tasks": [role]}]
-    (tmp_path / "play.yml").write_text(yaml.safe_dump(playbook))
-    argv = play.command("ansible-playbook", "--check", "-i", cluster.inventory, str(tmp_path / "play.yml"))
-    return lambda: play.run(argv)
+
+    def prepare(*arguments: str, host: str = "node1") -> dict[str, Any]:
+        playbook = [{"hosts": host, "gather_facts": False, "become": True, "tasks": [role]}]
+        (tmp_path / "play.yml").write_text(yaml.safe_dump(playbook))
+        argv = ["-i", cluster.inventory, str(tmp_path / "play.yml"), *(arguments or ["--check"])]
+        return play.run(play.command("ansible-playbook", *argv))
+
+    return prepare
 
 
-def test_a_card_below_the_floor_is_refused(cluster: Cluster, prepare: Callable[[], dict[str, Any]]) -> None:
+def test_a_card_below_the_floor_is_refused(cluster: Cluster, prepare: Prepare) -> None:
     with playing(node(cluster, "node1"), "fermi"), pytest.raises(AssertionError) as failure:
         prepare()
     assert "0000:03:00.0 (Quadro 2000): compute capability: found 2.1; accepted: 3.0 or more" in str(failure.value)
 
 
-def test_a_card_at_the_floor_is_not(cluster: Cluster, prepare: Callable[[], dict[str, Any]]) -> None:
+def test_a_card_at_the_floor_is_not(cluster: Cluster, prepare: Prepare) -> None:
     with playing(node(cluster, "node1"), "kepler"):
         report = prepare()
     assert f"gpu:a100: expected 4, found 0: 0000:17:00.0, 0000:31:00.0, {LOST}, 0000:ca:00.0 missing" in said(report)
     # It was a preview.
     assert state(cluster, "node1") == ("gpu:a100:4", "IDLE", "")
+
+
+# --- MIG --------------------------------------------------------------------------------------------------------------
+
+
+def test_cards_in_use_are_not_repartitioned(cluster: Cluster, prepare: Prepare) -> None:
+    machine = node(cluster, "node2")
+    before = state(cluster, "node2")
+    machine.output(f"echo '00000000:0F:00.0, 4711, python' > {DOUBLE}/processes.csv")
+    try:
+        with pytest.raises(AssertionError) as failure:
+            prepare("-e", '{"gpu_mig": {"0000:0f:00.0": "1g.10gb:7"}, "gpu_mig_apply": true}', host="node2")
+    finally:
+        machine.output(f"rm {DOUBLE}/processes.csv")
+    assert "node2: gpu_mig: gpu_gres: mig: found processes on the cards: 00000000:0F:00.0, 4711, python" in str(
+        failure.value
+    )
+    # It was drained, and is back.
+    assert wait_for(lambda: state(cluster, "node2"), lambda shown: shown == before) == before
 
 
 # --- lost and found again ---------------------------------------------------------------------------------------------
@@ -158,7 +184,7 @@ def test_a_lost_gpu_drains_the_node(cluster: Cluster) -> None:
     assert before == after
 
 
-def test_it_is_drained_once(prepare: Callable[[], dict[str, Any]]) -> None:
+def test_it_is_drained_once(prepare: Prepare) -> None:
     assert play.changes(prepare()) == set()
 
 
