@@ -56,7 +56,9 @@ def query_argv(fields: Sequence[str], bus_id: str = "") -> list[str]:
 
 
 def plain_bus_id(text: str) -> str:
-    """A bus id as sysfs writes it: 0000:4e:00.0 for 00000000:4E:00.0."""
+    """A bus id as sysfs writes it: 0000:4e:00.0 for 00000000:4E:00.0. Raises GpuError."""
+    if not _BUS_ID.fullmatch(text.strip()):
+        raise GpuError(f"nvidia-smi: pci.bus_id: found {text[:80]!r}; accepted: such as 00000000:4E:00.0")
     domain, _colon, rest = text.strip().lower().partition(":")
     return f"{int(domain, 16):04x}:{rest}"
 
@@ -151,11 +153,8 @@ def _query(run: Runner, cards: Sequence[Card]) -> tuple[list[Row], list[str]]:
         fields.remove(unknown[1])
         result = run(query_argv(fields))
         unknown = _UNKNOWN_FIELD.search(result.stdout)
-    if result.rc == NOT_THERE or (
-        not cards and (_NO_DEVICES.search(_said(result)) or _NO_DRIVER.search(_said(result)))
-    ):
-        return [], []
-    if _NO_DEVICES.search(result.stdout):
+    # A tool without its driver is an error only where there is a card for it.
+    if result.rc == NOT_THERE or _NO_DEVICES.search(_said(result)) or (not cards and _NO_DRIVER.search(_said(result))):
         return [], []
     if result.rc == 0 or _LOST.search(_said(result)):
         rows, findings = parse_query(result.stdout + result.stderr if result.rc else result.stdout, fields)

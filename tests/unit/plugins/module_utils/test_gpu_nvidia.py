@@ -194,7 +194,7 @@ def test_an_index_that_is_no_number(gpu_host: GpuHost) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "<gpu", "<log><gpu><uuid>1</uuid></gpu></log>", '<log><gpu id="0:1:0.0"></gpu></log>']
+    "text", ["", "<gpu", "<log><gpu><uuid>1</uuid></gpu></log>", '<log><gpu id="0000:01:00.0"></gpu></log>']
 )
 def test_a_log_that_cannot_be_read(text: str) -> None:
     with pytest.raises(GpuError, match="found text that cannot be read"):
@@ -216,6 +216,11 @@ def test_lists_of_other_versions() -> None:
 )
 def test_bus_ids(text: str, plain: str) -> None:
     assert plain_bus_id(text) == plain
+
+
+def test_what_is_no_bus_id() -> None:
+    with pytest.raises(GpuError, match="found ''; accepted: such as"):
+        plain_bus_id("")
 
 
 # --- links ------------------------------------------------------------------------------------------------------------
