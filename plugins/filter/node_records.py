@@ -22,7 +22,8 @@ options:
   hostvars:
     description:
       - The variables of all hosts, C(hostvars).
-      - C(__nodes_detected) of a host is what this run found on it, C(nodes_*) and C(gpu_devices) are its declarations.
+      - C(__nodes_detected) and C(__gpu_detected) of a host are what this run found on it, C(nodes_*) and C(gpu_devices)
+        are its declarations.
     type: dict
     required: true
   network:
@@ -75,7 +76,7 @@ def node_records(
     detected = {
         host.node: {**found, "address": host.address, "hostname": host.hostname}
         for name, host in hosts.items()
-        if (found := hostvars[name].get("__nodes_detected"))
+        if (found := {**hostvars[name].get("__nodes_detected", {}), **hostvars[name].get("__gpu_detected", {})})
     }
     after = update_store(store, detected, [host.node for host in hosts.values()], now)
     nodes = {name: slurm_node(host, after.get(host.node, {}), hostvars[name]) for name, host in hosts.items()}

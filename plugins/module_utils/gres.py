@@ -65,6 +65,8 @@ class GresGroup:
     """Connections to device 0, 1, ... of the node; -1 is the device itself. Only for a group of one device."""
     flags: tuple[str, ...]
     """Of FLAGS."""
+    multiple_files: tuple[str, ...] = ()
+    """All device files of the one device of this group, such as the three of a MIG instance; instead of files."""
 
 
 _KEYS = tuple(field.name for field in fields(GresGroup))
@@ -85,15 +87,18 @@ def parse(record: object, where: str) -> GresGroup:
             near = "".join(f", meant {match}?" for match in get_close_matches(str(key), _KEYS, n=1))
             raise GresError(f"{where}: found the key {key!r}{near}; accepted: {', '.join(_KEYS)}")
     name = _text(record, "name", where, _WORD, "letters, digits and _ . + -, such as gpu") or "gpu"
-    files = _files(record, where)
+    files, multiple = _files(record, "files", where), _files(record, "multiple_files", where)
+    if files and multiple:
+        raise _error(where, "multiple_files", record["multiple_files"], "files or multiple_files, not both")
     group = GresGroup(
         name=name,
         type=_type(record, where),
-        count=_count(record, where, name, files),
+        count=_count(record, where, name, files, multiple),
         files=files,
         cores=_text(record, "cores", where, _CORES, "core numbers and ranges, such as 0-7,16-23"),
         links=_text(record, "links", where, _LINKS, "numbers with commas, such as -1,4,4,4"),
         flags=_flags(record, where),
+        multiple_files=multiple,
     )
     if group.links and group.count > 1:
         raise _error(where, "links", group.links, f"links in a group of one device; this has {group.count}")
@@ -114,16 +119,23 @@ def parse_all(records: object, where: str) -> tuple[GresGroup, ...]:
     owners: dict[str, int] = {}
     firsts: dict[str, GresGroup] = {}
     for index, group in enumerate(groups):
-        # Without files the type stands for all the devices, so it too may be there once.
-        for device in group.files or (f"{group.name}:{group.type}",):
+        # Without files the type stands for all the devices, so it too may be there once. The instances of a MIG device
+        # share its first file.
+        devices = group.files or (",".join(group.multiple_files) or f"{group.name}:{group.type}",)
+        for device in devices:
             if owners.setdefault(device, index) != index:
                 raise _error(f"{where}[{index}]", "", device, f"what {where}[{owners[device]}] does not have")
         first = firsts.setdefault(group.name, group)
         for key in ("type", "files", "cores"):
-            if bool(getattr(group, key)) != bool(getattr(first, key)):
+            if _has(group, key) != _has(first, key):
                 accepted = f"{key} for all {group.name} of a node, or for none"
                 raise _error(f"{where}[{index}]", key, getattr(group, key), accepted)
     return groups
+
+
+def local_lines(groups: Iterable[GresGroup]) -> list[str]:
+    """Return the lines of a gres.conf that is for its own host only: no NodeName."""
+    return [_conf_line((), group) for group in groups]
 
 
 def node_gres(groups: Iterable[GresGroup]) -> str:
@@ -156,13 +168,19 @@ def gres_types(groups: Iterable[GresGroup]) -> list[str]:
     return sorted({group.name for group in groups})
 
 
+def _has(group: GresGroup, key: str) -> bool:
+    return bool(getattr(group, key) or (key == "files" and group.multiple_files))
+
+
 def _conf_line(nodes: Sequence[str], group: GresGroup) -> str:
     values = {
         "NodeName": fold_sorted(nodes),
         "Name": group.name,
         "Type": group.type,
-        "Count": None if group.files else str(group.count),
+        "Count": None if group.files or group.multiple_files else str(group.count),
         "File": fold(group.files),
+        # As slurmd prints those that it detects itself.
+        "MultipleFiles": ",".join(group.multiple_files),
         "Cores": group.cores,
         "Links": group.links,
         "Flags": ",".join(group.flags),
@@ -190,22 +208,26 @@ def _type(record: Mapping[str, object], where: str) -> str | None:
     return text
 
 
-def _files(record: Mapping[str, object], where: str) -> tuple[str, ...]:
+def _files(record: Mapping[str, object], key: str, where: str) -> tuple[str, ...]:
     accepted = "a list of paths of device files, each once, such as [/dev/nvidia[0-3]]"
-    value = record.get("files")
+    value = record.get(key)
     files: list[str] = []
-    for path in _strings(value, "files", where, accepted):
+    for path in _strings(value, key, where, accepted):
         try:
             files += expand(path)
         except HostlistError as error:
-            raise GresError(f"{where}: files: {error}") from error
+            raise GresError(f"{where}: {key}: {error}") from error
     if len(set(files)) < len(files) or not all(map(_PATH.fullmatch, files)):
-        raise _error(where, "files", value, accepted)
+        raise _error(where, key, value, accepted)
     return tuple(files)
 
 
-def _count(record: Mapping[str, object], where: str, name: str, files: Sequence[str]) -> int:
+def _count(record: Mapping[str, object], where: str, name: str, files: Sequence[str], multiple: Sequence[str]) -> int:
     count = record.get("count")
+    if multiple:
+        if count not in (None, 1) or isinstance(count, bool):
+            raise _error(where, "count", count, "1, because multiple_files are those of one device, or no count")
+        return 1
     if not files and name == "gpu":
         # slurmd leaves out a GPU without a file, and the node drains for want of it.
         raise _error(where, "files", record.get("files"), "the device files of the GPUs, such as [/dev/nvidia[0-3]]")

@@ -58,6 +58,8 @@ CASES = [
         "gpu",
         ["nodes", "gpu"],
         {"gpu_devices": [{"type": "fake", "files": ["/dev/fakegpu[0-1]"]}]},
+        "/usr/local/lib/aicluster/gpu-wait && SLURM_JOB_GPUS=0 /etc/slurm/job.d/50-aicluster-gpu.sh && echo there",
+        "there",
     ),
     Case(
         "nfs",

@@ -121,6 +121,14 @@ def test_node_records() -> None:
     assert use("node_records", GROUPS["nodes"], HOSTVARS, NETWORK, records["store"], now="wednesday") == records
 
 
+def test_node_records_hold_the_gpus_that_were_found() -> None:
+    gpus = {"gres": [{"type": "a100", "files": ["/dev/nvidia0"]}], "devices": [{"bus_id": "0000:17:00.0"}]}
+    found = reached("10.0.0.12", __nodes_detected=HARDWARE, __gpu_detected=gpus)
+    records = use("node_records", ["node2"], {"node2": found}, NETWORK, STORE, now="tuesday")
+    assert records["store"]["node2"].items() >= gpus.items()
+    assert records["nodes"][0]["Gres"] == gpus["gres"]
+
+
 def test_node_records_of_an_empty_cluster() -> None:
     nothing = {"nodes": [], "store": {}, "cgroup_v2": False, "def_mem_per_cpu": 0, "waiting": []}
     assert use("node_records", [], HOSTVARS, now="tuesday") == nothing

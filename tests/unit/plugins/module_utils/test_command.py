@@ -2,12 +2,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
+    NOT_THERE,
+    TIMED_OUT,
     CommandError,
     Result,
+    bounded_runner,
     module_runner,
     require,
 )
@@ -52,3 +56,18 @@ def test_require_says_what_the_command_said(stdout: str, stderr: str, said: str)
         require(result)
     assert str(caught.value) == f"`scontrol reconfigure` failed (rc=1): {said}"
     assert caught.value.result is result
+
+
+def test_bounded_runner() -> None:
+    run = bounded_runner(20)
+    assert run(["sh", "-c", "echo out; echo $LC_ALL >&2; exit 3"]) == Result(
+        ["sh", "-c", "echo out; echo $LC_ALL >&2; exit 3"], 3, "out\n", "C\n"
+    )
+    assert run(["no-such-tool"]) == Result(["no-such-tool"], NOT_THERE, "", "no-such-tool: not installed")
+
+
+def test_bounded_runner_gives_up() -> None:
+    begin = time.monotonic()
+    result = bounded_runner(0.2)(["sh", "-c", "echo out; exec sleep 60"])
+    assert time.monotonic() - begin < 10
+    assert (result.rc, result.stdout, result.stderr) == (TIMED_OUT, "out\n", "\nno answer within 0.2 s")

@@ -13,6 +13,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.gres import (
     GresGroup,
     conf_lines,
     gres_types,
+    local_lines,
     node_gres,
     parse,
     parse_all,
@@ -21,6 +22,8 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.gres import (
 A100 = GresGroup("gpu", "a100", 4, tuple(f"/dev/nvidia{index}" for index in range(4)), None, None, ())
 MIG = GresGroup("gpu", "1g.10gb", 7, tuple(f"/dev/nvidia-caps/nvidia-cap{n}" for n in range(1, 8)), None, None, ())
 NIC = GresGroup("nic", None, 2, ("/dev/mlx0", "/dev/mlx1"), None, None, ())
+CAPS = ("/dev/nvidia0", "/dev/nvidia-caps/nvidia-cap12", "/dev/nvidia-caps/nvidia-cap13")
+INSTANCE = GresGroup("gpu", "2g.20gb", 1, (), None, None, (), multiple_files=CAPS)
 BANDWIDTH = GresGroup("bandwidth", "lustre", 40, (), None, None, ("CountOnly",))
 
 
@@ -48,7 +51,7 @@ def test_parse(record: dict[str, object], group: GresGroup) -> None:
     assert parse(record, "node1") == group
 
 
-@pytest.mark.parametrize("group", [A100, MIG, NIC, BANDWIDTH])
+@pytest.mark.parametrize("group", [A100, MIG, INSTANCE, NIC, BANDWIDTH])
 def test_a_group_is_a_record_again_after_json(group: GresGroup) -> None:
     assert parse(json.loads(json.dumps(asdict(group))), "node1") == group
 
@@ -56,7 +59,10 @@ def test_a_group_is_a_record_again_after_json(group: GresGroup) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"fils": []}, "found the key 'fils', meant files?; accepted: name, type, count, files, cores, links, flags"),
+        (
+            {"fils": []},
+            "found the key 'fils', meant files?; accepted: name, type, count, files, cores, links, flags, multiple",
+        ),
         ({"qqq": 1}, "found the key 'qqq'; accepted: name, type"),
         ({"name": ""}, "name: found ''; accepted: letters, digits"),
         ({"name": "g:u"}, "name: found 'g:u'"),
@@ -152,6 +158,26 @@ def test_parse_all_names_what_is_wrong_between_groups(records: object, message: 
         parse_all(records, "gpu_devices")
 
 
+def test_instances_share_a_card() -> None:
+    other = replace(INSTANCE, multiple_files=(*CAPS[:1], "/dev/nvidia-caps/nvidia-cap21"))
+    assert parse_all([asdict(group) for group in (MIG, INSTANCE, other)], "node1") == (MIG, INSTANCE, other)
+    with pytest.raises(GresError, match="what node1\\[0\\] does not have"):
+        parse_all([asdict(INSTANCE), asdict(INSTANCE)], "node1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"files": ["/dev/nvidia1"]}, "accepted: files or multiple_files, not both"),
+        ({"count": 2}, "count: found 2; accepted: 1, because multiple_files are those of one device"),
+        ({"multiple_files": ["nvidia0"]}, "multiple_files: found ['nvidia0']; accepted: a list of paths"),
+    ],
+)
+def test_multiple_files_are_those_of_one_device(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(GresError, match=re.escape(message)):
+        parse({"type": "2g.20gb", "multiple_files": list(CAPS), **changes}, "node1")
+
+
 # --- rendering --------------------------------------------------------------------------------------------------------
 
 
@@ -188,6 +214,14 @@ def test_conf_lines() -> None:
         "NodeName=node2 Name=nic File=/dev/mlx[0-1]",
         "NodeName=node3 Name=gpu Type=h100 File=/dev/nvidia0 Cores=0-7,16-23 Links=-1,4 Flags=nvidia_gpu_env,explicit",
     ]
+
+
+def test_lines_of_one_host_name_no_node() -> None:
+    line = (
+        "Name=gpu Type=2g.20gb MultipleFiles=/dev/nvidia0,/dev/nvidia-caps/nvidia-cap12,/dev/nvidia-caps/nvidia-cap13"
+    )
+    assert local_lines([INSTANCE]) == [line]
+    assert conf_lines({"n1": [INSTANCE], "n2": [INSTANCE]}) == [f"NodeName=n[1-2] {line}"]
 
 
 def test_conf_lines_keep_the_order_of_files_and_not_of_nodes() -> None:

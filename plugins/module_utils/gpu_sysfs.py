@@ -1,0 +1,98 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""AMD and Intel GPUs as the kernel's drivers amdgpu, i915 and xe tell of them under /sys; no tool is needed.
+
+Sources: Documentation/gpu/amdgpu of Linux 6.1, drivers/gpu/drm/amd/amdkfd/kfd_topology.c, and intel-gpu names of the
+kernel's include/drm/intel/pciids.h.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Sequence
+
+from ansible_collections.aicluster.slurm.plugins.module_utils.gpu import Device, Found
+from ansible_collections.aicluster.slurm.plugins.module_utils.sysfs import AMD, INTEL, Card, Tree
+
+_KFD = "/sys/class/kfd/kfd/topology/nodes"
+_PCI = "/sys/bus/pci/devices"
+# HSA_HEAPTYPE_FRAME_BUFFER_PUBLIC and _PRIVATE.
+_ON_CARD = (1, 2)
+
+# sysfs has no names of Intel's cards.
+_INTEL = {
+    "0bd5": "Intel Data Center GPU Max 1550",
+    "0bda": "Intel Data Center GPU Max 1100",
+    "56c0": "Intel Data Center GPU Flex 170",
+    "56c1": "Intel Data Center GPU Flex 140",
+}
+
+
+def read_amd(tree: Tree) -> Found:
+    """The GPUs that ROCm can use: nodes of the KFD topology with a render node."""
+    devices, findings = [], []
+    for node in tree.names(_KFD):
+        properties = _properties(tree.text(f"{_KFD}/{node}/properties"))
+        minor = properties.get("drm_render_minor", 0)
+        if not tree.number(f"{_KFD}/{node}/gpu_id"):
+            continue  # processors are nodes too
+        bus_id = _bus_id(properties.get("domain", 0), properties.get("location_id", 0))
+        if not minor:
+            findings.append(f"{bus_id}: a card of amd without a render node, so no job can use it")
+            continue
+        unique = properties.get("unique_id", 0)
+        devices.append(
+            Device(
+                vendor=AMD,
+                bus_id=bus_id,
+                name=tree.text(f"{_PCI}/{bus_id}/product_name")
+                or f"AMD {gfx(properties.get('gfx_target_version', 0))}",
+                uuid=f"GPU-{unique:x}" if unique else "",
+                file=f"/dev/dri/renderD{minor}",
+                memory_mb=_card_memory(tree, f"{_KFD}/{node}/mem_banks"),
+                driver=tree.text("/sys/module/amdgpu/version"),
+                compute_capability="",
+            )
+        )
+    return Found(sorted(devices, key=lambda device: (device.bus_id, device.file)), findings)
+
+
+def read_intel(tree: Tree, cards: Sequence[Card]) -> Found:
+    """Intel's cards that have a driver with a render node."""
+    devices = []
+    for card in cards:
+        nodes = [name for name in tree.names(f"{_PCI}/{card.bus_id}/drm") if re.fullmatch(r"renderD[0-9]+", name)]
+        if card.vendor == INTEL and nodes:
+            devices.append(
+                Device(
+                    vendor=INTEL,
+                    bus_id=card.bus_id,
+                    name=_INTEL.get(card.device, f"Intel {card.device}"),
+                    uuid="",
+                    file=f"/dev/dri/{nodes[0]}",
+                    memory_mb=None,
+                    driver="",
+                    compute_capability="",
+                )
+            )
+    return Found(devices, [])
+
+
+def gfx(version: int) -> str:
+    """The name of an architecture: gfx942 for 90402, gfx90a for 90010."""
+    return f"gfx{version // 10000}{version // 100 % 100:x}{version % 100:x}"
+
+
+def _bus_id(domain: int, location: int) -> str:
+    return f"{domain:04x}:{location >> 8 & 0xFF:02x}:{location >> 3 & 0x1F:02x}.{location & 7}"
+
+
+def _properties(text: str) -> dict[str, int]:
+    return {name: int(value) for name, value in re.findall(r"^(\w+) ([0-9]+)$", text, re.MULTILINE)}
+
+
+def _card_memory(tree: Tree, folder: str) -> int | None:
+    banks = (_properties(tree.text(f"{folder}/{bank}/properties")) for bank in tree.names(folder))
+    size = sum(bank.get("size_in_bytes", 0) for bank in banks if bank.get("heap_type") in _ON_CARD)
+    return size // 2**20 or None

@@ -1,0 +1,83 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The scripts that role gpu renders, in every shape they take."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jinja2
+import pytest
+
+ROOT = Path(__file__).parents[3]
+UUID = "GPU-b5169cef-2205-c30e-f2b3-220cfa14bafd"
+
+
+def render(folder: Path, name: str, files: list[Path], uuids: list[str], wait: int = 1) -> Path:
+    """The script of a host with these device files and NVIDIA GPUs."""
+    text = (ROOT / "roles/gpu/templates" / f"{name}.sh.j2").read_text(encoding="utf-8")
+    # trim_blocks is what Ansible sets.
+    environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
+    script = folder / name
+    script.write_text(environment.from_string(text).render(__gpu_files=files, __gpu_nvidia=uuids, gpu_wait=wait))
+    script.chmod(0o755)
+    return script
+
+
+def run(script: Path, **environment: str) -> tuple[int, str]:
+    """As slurmd runs it: without a PATH."""
+    done = subprocess.run([script], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stderr.strip()
+
+
+@pytest.mark.parametrize("uuids", [[], [UUID, "GPU-1"]])
+@pytest.mark.parametrize("name", ["wait", "health"])
+def test_they_are_sound(tmp_path: Path, name: str, uuids: list[str]) -> None:
+    script = render(tmp_path, name, [Path("/dev/a"), Path("/dev/b")], uuids)
+    subprocess.run([Path(sys.executable).parent / "shellcheck", script], check=True)
+
+
+def test_a_job_without_gpus_is_not_looked_at(tmp_path: Path) -> None:
+    assert run(render(tmp_path, "health", [tmp_path / "gone"], [UUID])) == (0, "")
+
+
+def test_a_device_that_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "gpu0").touch()
+    script = render(tmp_path, "health", [tmp_path / "gpu0", tmp_path / "gpu1"], [])
+    assert run(script, SLURM_JOB_GPUS="0") == (1, f"aicluster: GPU: {tmp_path}/gpu1 is missing")
+    (tmp_path / "gpu1").touch()
+    assert run(script, SLURM_JOB_GPUS="0") == (0, "")
+
+
+def with_double(script: Path) -> Path:
+    """The script with the double of nvidia-smi on its PATH."""
+    script.write_text(script.read_text().replace("PATH=", f"PATH={ROOT}/tests/doubles:"))
+    return script
+
+
+def test_a_card_that_nvidia_smi_does_not_list(tmp_path: Path) -> None:
+    fixtures = ROOT / "tests/unit/fixtures/gpu"
+    script = with_double(render(tmp_path, "health", [], [UUID, "GPU-away"]))
+    rc, said = run(script, SLURM_JOB_GPUS="0", NVIDIA_SMI_DOUBLE=str(fixtures / "mix"))
+    assert (rc, said.startswith("aicluster: GPU: nvidia-smi does not list GPU-away: GPU-b5169cef")) == (1, True)
+    script = with_double(render(tmp_path, "health", [], [UUID]))
+    assert run(script, SLURM_JOB_GPUS="0", NVIDIA_SMI_DOUBLE=str(fixtures / "mix")) == (0, "")
+    rc, said = run(script, SLURM_JOB_GPUS="0", NVIDIA_SMI_DOUBLE=str(fixtures / "mismatch"))
+    assert (rc, said.splitlines()[0]) == (
+        1,
+        "aicluster: GPU: nvidia-smi: Failed to initialize NVML: Driver/library version mismatch",
+    )
+
+
+def test_slurmd_waits_no_longer_than_it_has_to(tmp_path: Path) -> None:
+    device = tmp_path / "gpu0"
+    script = render(tmp_path, "wait", [device], [])
+    begin = time.monotonic()
+    assert run(script, PATH="/usr/bin:/bin") == (0, f"{device} is not there after 1 s")
+    assert time.monotonic() - begin < 20
+    device.touch()
+    assert run(script, PATH="/usr/bin:/bin") == (0, "")
