@@ -56,6 +56,9 @@ class Node:
     """Of its slurmd; empty where none has registered yet."""
     boot_time: int | None
     gres: str
+    address: str = ""
+    """NodeAddr."""
+    partitions: tuple[str, ...] = ()
 
     @property
     def words(self) -> frozenset[str]:
@@ -118,6 +121,8 @@ def _node_of_json(record: Any) -> Node:
             version=_text(record.get("slurmd_version", record.get("version"))),
             boot_time=_number(record["boot_time"]) or None,
             gres=_text(record["gres"]),
+            address=_text(record["address"]),
+            partitions=_words(record["partitions"]),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ScontrolError(f"nodes: found a record that is no node ({error!r})") from None
@@ -186,6 +191,8 @@ def _node_of_text(record: str) -> Node:
             version=values.get("Version", ""),
             boot_time=_epoch(values.get("BootTime", "")),
             gres=values["Gres"],
+            address=values.get("NodeAddr", ""),
+            partitions=_words(values.get("Partitions", "")),
         )
     except (KeyError, ValueError) as error:
         raise ScontrolError(f"nodes: found {record[:80]!r}, which is no node ({error!r})") from None
