@@ -17,7 +17,7 @@ description:
     named C(hosts.json). A file without O(plugin), and hosts.json itself, need the plugin in C(enable_plugins) of the
     section C([inventory]) of ansible.cfg, before C(yaml).
   - Bad input yields no host, and an error that names the place. Ansible itself goes on with an empty inventory; with
-    C(any_unparsed_is_fatal) in the same section it does not.
+    C(any_unparsed_is_failed) in the same section it does not.
   - The cache is for O(scontrol) only; the other sources are files.
 requirements:
   - netaddr, on the control host
@@ -119,6 +119,7 @@ from typing import Any
 
 from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.hosts import HAS_NETADDR
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.hosts_json import check_role_groups, read_hosts_json
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.inventory import (
@@ -174,6 +175,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
                 # Ansible asks the plugin yaml next, which finds no host, and then our error would stay unheard.
                 self.display.error(f"{path}: {error}")
             raise AnsibleParserError(f"{path}: {error}", obj=error.source) from None
+        # What a user of Slurm wrote, such as a Reason, is no template; all else was written by the inventory's owner.
+        self.trusted_by_default = "scontrol" not in config
         self._populate(found)
         self._construct(found)
 
@@ -276,7 +279,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         for host, variables in found.hosts.items():
             self.inventory.add_host(host)
             for name, value in variables.items():
-                self.inventory.set_variable(host, name, value)
+                self.inventory.set_variable(host, name, value if self.trusted_by_default else wrap_var(value))
         for group, members in found.groups.items():
             for host in members:
                 self.inventory.add_child(group, host)

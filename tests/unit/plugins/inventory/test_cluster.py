@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.inventory.data import InventoryData
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import inventory_loader
+from ansible.template import Templar
 
 NAME = "aicluster.slurm.cluster"
 ROOT = Path(__file__).parents[4]
@@ -224,7 +225,7 @@ def test_a_broken_hosts_json_names_the_place(parse: Parse, tmp_path: Path) -> No
 
 
 @pytest.fixture
-def scontrol(tmp_path: Path) -> Iterator[Path]:
+def scontrol(tmp_path: Path) -> Path:
     """A command that prints what the scontrol of 24.11 printed, as long as its folder has it."""
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -246,6 +247,17 @@ def test_running_slurm(parse: Parse, scontrol: Path) -> None:
     assert found["head"] == ["tx-ctl"]
     assert "tx-n1" in found["v_24_11_5"]
     assert variables(inventory, "tx-n1")["slurm_state"] == "MIXED"
+
+
+def test_what_users_of_slurm_write_is_no_template(parse: Parse, scontrol: Path) -> None:
+    file = scontrol.parent / "nodes.json"
+    nodes = json.loads(file.read_text())
+    nodes["nodes"][0].update(name="n1", state=["DOWN"], reason="{{ 6 * 7 }}")
+    file.write_text(json.dumps(nodes))
+    inventory = parse({"scontrol": str(scontrol), "compose": {"answer": "slurm_reason"}})
+    for name in ("slurm_reason", "answer"):
+        value = variables(inventory, "n1")[name]
+        assert Templar(DataLoader()).template(value) == "{{ 6 * 7 }}"
 
 
 def test_the_last_answer_is_in_the_cache(parse: Parse, scontrol: Path, tmp_path: Path) -> None:
