@@ -276,10 +276,17 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             self.inventory.add_group(group)
         for name, value in found.variables.items():
             self.inventory.set_variable("all", name, value)
-        for host, variables in found.hosts.items():
-            self.inventory.add_host(host)
-            for name, value in variables.items():
-                self.inventory.set_variable(host, name, value if self.trusted_by_default else wrap_var(value))
+        # Ansible copies and marks every value that it is given. Hosts of one list share theirs, so one copy will do.
+        kept: dict[int, Any] = {}
+        for name, variables in found.hosts.items():
+            self.inventory.add_host(name)
+            host = self.inventory.get_host(name)
+            for key, value in variables.items():
+                if id(value) in kept:
+                    host.set_variable(key, kept[id(value)])
+                else:
+                    self.inventory.set_variable(name, key, value if self.trusted_by_default else wrap_var(value))
+                    kept[id(value)] = host.vars[key]
         for group, members in found.groups.items():
             for host in members:
                 self.inventory.add_child(group, host)
