@@ -166,3 +166,23 @@ def test_preflight_findings_without_a_network_to_judge_by() -> None:
         "inventory: group head",
         "all hosts: cluster_network",
     ]
+
+
+WIZARD = {"configure_head": "n0", "configure_compute": "n[1-2]=10.0.0.1[1-2]", "configure_user": "admin"}
+
+
+def test_wizard_answers() -> None:
+    found = use("wizard_answers", WIZARD)
+    assert found["hosts"] == {"n0": "", "n1": "10.0.0.11", "n2": "10.0.0.12"}
+    assert found["user"] == "admin"
+    assert "aicluster-probe" in found["probe"]
+    with pytest.raises(AnsibleFilterError, match="configure_head: found no host; accepted: one host"):
+        use("wizard_answers", {**WIZARD, "configure_head": ""})
+
+
+def test_wizard_files() -> None:
+    made = use(
+        "wizard_files", WIZARD, {"n0": "aicluster-probe address=10.0.0.1 cpus=4 memory_kb=8388608 gpus=", "n1": ""}
+    )
+    assert "n0 # 10.0.0.1, 4 CPUs, 8 GiB\n" in made["files"]["hosts"]
+    assert made["report"][1] == "n1: did not answer; site.yml finds its values when it does"
