@@ -40,7 +40,7 @@ RETURN = """
 _value:
   description:
     - C(findings), each with C(check), C(level), C(where), C(what), C(found), C(accepted), C(fix) and C(text).
-    - C(lines) to be shown, C(failed) of them those that fail the run, and C(hosts), what each said.
+    - C(failed) and C(warned), the texts of those that fail the run and of the others, and C(hosts), what each said.
   type: dict
 """
 
@@ -88,8 +88,8 @@ def preflight_report(
     records = [each for level in ("fail", "warn") for each in records if each["level"] == level]
     return {
         "findings": records,
-        "lines": [f"{each['level'].upper()} {each['text']}" for each in records],
         "failed": [each["text"] for each in records if each["level"] == "fail"],
+        "warned": [each["text"] for each in records if each["level"] == "warn"],
         "hosts": surveys,
     }
 

@@ -186,3 +186,101 @@ def test_wizard_files() -> None:
     )
     assert "n0 # 10.0.0.1, 4 CPUs, 8 GiB\n" in made["files"]["hosts"]
     assert made["report"][1] == "n1: did not answer; site.yml finds its values when it does"
+
+
+MINIMA = {"head": {"size_gb": {"/": 10}}, "nodes": {"free_gb": {"/var/lib": 1}}, "control": {"size_gb": {"/": 0}}}
+
+
+def questions(store: dict[str, Any] | None = None, full: bool = False) -> Any:
+    hosts = use("cluster_hosts", ["head0", "node1.local", "node2"], HOSTVARS, NETWORK, STORE)
+    return use("preflight_questions", hosts, GROUPS, ["node1.local", "node2"], MINIMA, store, full)
+
+
+def test_preflight_questions() -> None:
+    first = questions()
+    assert first["node1.local"] == {
+        "paths": ["/var/lib"],
+        "names": ["node1", "node1.local", "debian"],
+        "resolve": {"node1": "10.0.0.11", "head0": "10.0.0.1"},
+        "connect": [{"host": "10.0.0.1", "port": 6817}, {"host": "10.0.0.12", "port": 6818}],
+        "full": True,
+    }
+    assert first["head0"]["paths"] == ["/"]
+    assert len(first["head0"]["connect"]) == 4
+    # Later only what a new node is part of, and nothing where there is none.
+    one = questions({"node1": {}})
+    assert (one["node1.local"]["resolve"], one["node1.local"]["full"]) == ({}, False)
+    assert {each["host"] for each in one["head0"]["connect"]} == {"10.0.0.12"}
+    assert one["node2"]["full"] is True
+    assert all(not each["connect"] and not each["resolve"] for each in questions({"node1": {}, "node2": {}}).values())
+    assert questions({"node1": {}, "node2": {}}, full=True) == first
+
+
+SURVEY = {
+    "addresses": {},
+    "ahead": 0.4,
+    "conflicts": [],
+    "cpus": 8,
+    "disks": {"/": {"size_gb": 100.0, "free_gb": 50.0}, "/var/lib": {"size_gb": 100.0, "free_gb": 50.0}},
+    "gpus": {"counted": {}, "driver": False, "capabilities": {}},
+    "kernel": {"nfs": True, "nfsd": True, "cgroup_v2": True, "user_namespaces": True},
+    "loopback": [],
+    "memory_mb": 8000,
+    "names": {},
+    "packages": [],
+    "python": "3.11.2",
+    "share": {"mounted": False, "hides": []},
+    "slurm": "24.11",
+    "uid": 0,
+    "unreachable": [],
+}
+
+
+def report(changes: dict[str, Any], **rules: Any) -> Any:
+    answered = {
+        name: {**HOSTVARS[name], "__preflight_survey": {"survey": {**SURVEY, **(changes if name == "head0" else {})}}}
+        for name in ("head0", "node1.local", "node2")
+    }
+    answered["node2"] = {**answered["node2"], "__cluster_cgroup_probe": {"rc": 1}}
+    groups = {**GROUPS, "nodes": ["node1.local", "node2", "node3"]}
+    hosts = use("cluster_hosts", ["head0", "node1.local", "node2", "node3"], HOSTVARS, NETWORK, STORE)
+    asked = use("preflight_questions", hosts, groups, groups["nodes"], MINIMA, {}, False)
+    return use(
+        "preflight_report",
+        groups,
+        {**HOSTVARS, **answered},
+        {
+            "run": list(hosts),
+            "hosts": hosts,
+            "questions": asked,
+            "compute": groups["nodes"],
+            "network": NETWORK,
+            "store": STORE,
+            "allow_unsupported": False,
+            "confinement": "auto",
+            "share": "/data",
+            "writes_etc_hosts": True,
+            "minima": MINIMA,
+            "levels": {},
+            "clock_skew": 20,
+            "compute_capability": "2.1",
+            **rules,
+        },
+    )
+
+
+def test_preflight_report() -> None:
+    found = report({"uid": 1000, "kernel": {**SURVEY["kernel"], "nfsd": False}})  # type: ignore[dict-item]
+    assert [(each["check"], each["where"], each["level"]) for each in found["findings"]] == [
+        ("privileges", "head0", "fail"),
+        ("connection", "node3", "warn"),
+        ("cgroup", "node2", "warn"),
+    ]
+    assert found["failed"] == [found["findings"][0]["text"]]
+    assert len(found["warned"]) == 2
+    assert found["hosts"]["node3"] is None
+    assert found["hosts"]["head0"]["uid"] == 1000
+    assert report({}, confinement="none", levels={"connection": "skip"})["findings"] == []
+    assert report({}, minima={"control": {"size_gb": {"/": 10**9}}})["findings"][0]["where"] == "control host"
+    with pytest.raises(AnsibleFilterError, match="preflight_levels: found the check 'x'"):
+        report({}, levels={"x": "fail"})
