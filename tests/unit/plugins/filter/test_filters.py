@@ -284,3 +284,23 @@ def test_preflight_report() -> None:
     assert report({}, minima={"control": {"size_gb": {"/": 10**9}}})["findings"][0]["where"] == "control host"
     with pytest.raises(AnsibleFilterError, match="preflight_levels: found the check 'x'"):
         report({}, levels={"x": "fail"})
+
+
+def test_cluster_summary() -> None:
+    states = ["node1 idle none", "node2 mixed none", "node3 down* Not responding", "junk"]
+    members = ["node1 idle main*", "node2 mixed main*", "node3 down* main*", "node1 idle debug", "junk"]
+    gpus = [{"type": "h100", "files": ["/dev/nvidia[0-7]"]}]
+    nodes = [
+        {"NodeName": "node1", "CPUs": 64, "RealMemory": 256000, "Gres": gpus},
+        {"NodeName": "node2", "CPUs": 64, "RealMemory": 256000, "Gres": gpus},
+        {"NodeName": "node3", "CPUs": 2, "RealMemory": 1900},
+        {"NodeName": "node4", "CPUs": 2, "RealMemory": 1900},
+    ]
+    assert use("cluster_summary", states, members, nodes) == [
+        "partition debug: node1",
+        "partition main (default): node[1-3]",
+        "node[1-2]: 64 CPUs, 250 GiB for jobs, 8 gpu (h100)",
+        "node[3-4]: 2 CPUs, 2 GiB for jobs",
+        "not up: node3: down*, Not responding",
+        "not up: node4: unknown to sinfo",
+    ]
