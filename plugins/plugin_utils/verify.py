@@ -47,7 +47,7 @@ def idle_jobs(lines: Iterable[str], wanted: Collection[str]) -> list[dict[str, o
 def summary(states: Iterable[str], members: Iterable[str], nodes: Sequence[Mapping[str, Any]]) -> list[str]:
     """What there is: partitions, nodes by kind, and which of them are not up and why.
 
-    `states` are lines `NAME STATE REASON` of sinfo, `members` lines `NAME STATE PARTITION`, `nodes` is as in slurm.conf.
+    `states` are lines `NAME STATE REASON` of sinfo, `members` lines `NAME STATE PARTITION`, `nodes` are of slurm.conf.
     """
     rows = {words[0]: words[1:] for words in (line.split(maxsplit=2) for line in states) if len(words) >= 2}
     partitions: dict[str, set[str]] = {}

@@ -42,8 +42,8 @@ def argv(*answers: str) -> list[str]:
     return [str(TOOLS / "ansible-playbook"), "-i", "known", str(ROOT / "playbooks" / "configure.yml"), *options]
 
 
-def environment(folder: Path) -> dict[str, str]:
-    own = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_LOG_PATH": "/dev/null", "PWD": str(folder)}
+def environment() -> dict[str, str]:
+    own = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_LOG_PATH": "/dev/null"}
     return {**os.environ, **own, "ANSIBLE_NOCOLOR": "1", "TERM": "dumb"}
 
 
@@ -52,7 +52,7 @@ def play(folder: Path, *answers: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         argv(*answers),
         cwd=folder,
-        env=environment(folder),
+        env=environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -64,7 +64,7 @@ def play_at_a_terminal(folder: Path, *keys: str) -> str:
     """Play it at a terminal, and answer each question."""
     main, terminal = pty.openpty()
     with subprocess.Popen(
-        argv(), cwd=folder, env=environment(folder), stdin=terminal, stdout=terminal, stderr=terminal
+        argv(), cwd=folder, env=environment(), stdin=terminal, stdout=terminal, stderr=terminal
     ) as done:
         os.close(terminal)
         printed, left = "", list(keys)
@@ -102,7 +102,7 @@ def test_configure(folder: Path) -> None:
 
     for tool in (["ansible-inventory", "--list"], ["ansible-playbook", "--syntax-check", str(ROOT / "site.yml")]):
         command = [str(TOOLS / tool[0]), "-i", str(inventory / "hosts"), *tool[1:]]
-        done = subprocess.run(command, cwd=ROOT, env=environment(ROOT), capture_output=True, text=True, check=True)
+        done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
         if tool[0] == "ansible-inventory":
             found = json.loads(done.stdout)
             groups = {name: found[name]["hosts"] for name in ("head", "nodes", "gpu")}
