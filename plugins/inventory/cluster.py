@@ -99,16 +99,16 @@ hosts:
 partitions:
   main: {Nodes: "cpu[01-64]", Default: true}
   gpu: {Nodes: "gpu[1-8]", MaxTime: "2-00:00:00"}
----
-# old.cluster.yml: the hosts.json of an older system
-plugin: aicluster.slurm.cluster
-hosts_json: hosts.json
----
-# live.cluster.yml: `ansible slurm_state_down -i live.cluster.yml -m ping`
-plugin: aicluster.slurm.cluster
-scontrol: ssh head1 scontrol
-keyed_groups:
-  - {key: slurm_version, prefix: slurm}
+
+# old.cluster.yml, the hosts.json of an older system:
+#   plugin: aicluster.slurm.cluster
+#   hosts_json: hosts.json
+
+# live.cluster.yml, for `ansible slurm_state_down -i live.cluster.yml -m ping`:
+#   plugin: aicluster.slurm.cluster
+#   scontrol: ssh head1 scontrol
+#   keyed_groups:
+#     - {key: slurm_version, prefix: slurm}
 """
 
 import hashlib
