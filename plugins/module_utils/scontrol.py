@@ -121,8 +121,8 @@ def _node_of_json(record: Any) -> Node:
             version=_text(record.get("slurmd_version", record.get("version"))),
             boot_time=_number(record["boot_time"]) or None,
             gres=_text(record["gres"]),
-            address=_text(record["address"]),
-            partitions=_words(record["partitions"]),
+            address=_text(record.get("address")),
+            partitions=_words(record.get("partitions")),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ScontrolError(f"nodes: found a record that is no node ({error!r})") from None
