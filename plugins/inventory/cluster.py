@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: aicluster.slurm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 
 """Inventory plugin: a cluster from a short topology, from a hosts.json, or from a running Slurm."""
 
