@@ -12,13 +12,16 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-shell demo-down test lint sanity unit docs build molecule hosts clean
+.PHONY: help setup configure demo demo-shell demo-down test lint sanity unit docs build molecule hosts clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## The pinned tools into .venv, the collections into .cache
 	@scripts/setup
+
+configure: setup ## Ask for your hosts, and write the folder inventory for site.yml
+	@ansible-playbook playbooks/configure.yml
 
 demo: ## A running cluster of four containers, and two jobs on it (SUITE=trixie for Debian 13)
 	@scripts/demo up

@@ -54,38 +54,9 @@ _value:
   elements: str
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.aicluster.slurm.plugins.plugin_utils import preflight
-from ansible_collections.aicluster.slurm.plugins.plugin_utils.hosts import read_host
-
-
-def preflight_findings(
-    groups: Mapping[str, Sequence[str]],
-    hostvars: Mapping[str, Mapping[str, Any]],
-    compute: Sequence[str],
-    network: str = "",
-    store: Mapping[str, Mapping[str, Any]] | None = None,
-    allow_unsupported: bool = False,
-) -> list[str]:
-    """Every finding of every check, in a stable order."""
-    findings = preflight.group_findings(groups, compute) + preflight.network_findings(network)
-    if preflight.network_findings(network):
-        return findings
-    ours = [name for group in ("nfs", "head", "nodes", "gpu") for name in groups.get(group) or []]
-    names = list(dict.fromkeys(ours))
-    hosts = [read_host(name, hostvars[name], network or "", store or {}) for name in names]
-    facts = {name: hostvars[name].get("ansible_facts") or {} for name in names}
-    facts = {name: each for name, each in facts.items() if each.get("distribution")}
-    slurm_hosts = [name for name in names if name in compute or name in (groups.get("head") or [])]
-    return [
-        *findings,
-        *preflight.name_findings(hosts, compute),
-        *preflight.address_findings(hosts, network, list(facts)),
-        *preflight.system_findings(facts, slurm_hosts, allow_unsupported),
-        *preflight.gpu_findings({name: hostvars[name].get("gpu_devices") for name in names}, groups),
-    ]
+from ansible_collections.aicluster.slurm.plugins.plugin_utils.preflight import inventory_findings
 
 
 class FilterModule:
@@ -93,4 +64,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Names to functions."""
-        return {"preflight_findings": preflight_findings}
+        return {"preflight_findings": inventory_findings}

@@ -58,6 +58,9 @@ class Node:
     slurmd_start_time: int | None
     """When its slurmd began, by the node's clock."""
     gres: str
+    address: str = ""
+    """NodeAddr."""
+    partitions: tuple[str, ...] = ()
 
     @property
     def words(self) -> frozenset[str]:
@@ -121,6 +124,8 @@ def _node_of_json(record: Any) -> Node:
             boot_time=_number(record["boot_time"]) or None,
             slurmd_start_time=_number(record["slurmd_start_time"]) or None,
             gres=_text(record["gres"]),
+            address=_text(record.get("address")),
+            partitions=_words(record.get("partitions")),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ScontrolError(f"nodes: found a record that is no node ({error!r})") from None
@@ -190,6 +195,8 @@ def _node_of_text(record: str) -> Node:
             boot_time=_epoch(values.get("BootTime", "")),
             slurmd_start_time=_epoch(values.get("SlurmdStartTime", "")),
             gres=values["Gres"],
+            address=values.get("NodeAddr", ""),
+            partitions=_words(values.get("Partitions", "")),
         )
     except (KeyError, ValueError) as error:
         raise ScontrolError(f"nodes: found {record[:80]!r}, which is no node ({error!r})") from None

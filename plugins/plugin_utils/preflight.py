@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .hosts import Host, in_network, is_address, is_network
+from .hosts import Host, in_network, is_address, is_network, read_host
 
 SUPPORTED = {"Debian": ("12", "13"), "Ubuntu": ("22.04", "24.04")}
 """Operating systems with a Slurm that this collection knows: distribution to its releases."""
@@ -19,6 +19,32 @@ RESERVED_NAMES = ("ALL", "DEFAULT")
 """NodeName values with a meaning of their own in slurm.conf(5)."""
 
 NODE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?")
+
+
+def inventory_findings(
+    groups: Mapping[str, Sequence[str]],
+    hostvars: Mapping[str, Mapping[str, Any]],
+    compute: Sequence[str],
+    network: str = "",
+    store: Mapping[str, Mapping[str, Any]] | None = None,
+    allow_unsupported: bool = False,
+) -> list[str]:
+    """Every finding of every check below, in a stable order."""
+    findings = group_findings(groups, compute) + network_findings(network)
+    if network_findings(network):
+        return findings
+    names = list(dict.fromkeys(name for group in ("nfs", "head", "nodes", "gpu") for name in groups.get(group) or []))
+    hosts = [read_host(name, hostvars[name], network or "", store or {}) for name in names]
+    facts = {name: hostvars[name].get("ansible_facts") or {} for name in names}
+    facts = {name: each for name, each in facts.items() if each.get("distribution")}
+    slurm_hosts = [name for name in names if name in compute or name in (groups.get("head") or [])]
+    return [
+        *findings,
+        *name_findings(hosts, compute),
+        *address_findings(hosts, network, list(facts)),
+        *system_findings(facts, slurm_hosts, allow_unsupported),
+        *gpu_findings({name: hostvars[name].get("gpu_devices") for name in names}, groups),
+    ]
 
 
 def finding(where: str, what: str, found: str, accepted: str) -> str:

@@ -69,6 +69,11 @@ CASES = [
         "751 root\nhome",
     ),
     Case(
+        "preflight",
+        ["head", "nodes"],
+        {"preflight_minima": {"nodes": {"cpus": 1000}}},
+    ),
+    Case(
         "common",
         ["nodes"],
         # Below what the engine gives a container: one without SYS_RESOURCE cannot raise it.

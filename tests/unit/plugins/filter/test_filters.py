@@ -174,3 +174,141 @@ def test_preflight_findings_without_a_network_to_judge_by() -> None:
         "inventory: group head",
         "all hosts: cluster_network",
     ]
+
+
+WIZARD = {"configure_head": "n0", "configure_compute": "n[1-2]=10.0.0.1[1-2]", "configure_user": "admin"}
+
+
+def test_wizard_answers() -> None:
+    found = use("wizard_answers", WIZARD)
+    assert found["hosts"] == {"n0": "", "n1": "10.0.0.11", "n2": "10.0.0.12"}
+    assert found["user"] == "admin"
+    assert "aicluster-probe" in found["probe"]
+    with pytest.raises(AnsibleFilterError, match="configure_head: found no host; accepted: one host"):
+        use("wizard_answers", {**WIZARD, "configure_head": ""})
+
+
+def test_wizard_files() -> None:
+    made = use(
+        "wizard_files", WIZARD, {"n0": "aicluster-probe address=10.0.0.1 cpus=4 memory_kb=8388608 gpus=", "n1": ""}
+    )
+    assert "n0 # 10.0.0.1, 4 CPUs, 8 GiB\n" in made["files"]["hosts"]
+    assert made["report"][1] == "n1: did not answer; site.yml finds its values when it does"
+
+
+MINIMA = {"head": {"size_gb": {"/": 10}}, "nodes": {"free_gb": {"/var/lib": 1}}, "control": {"size_gb": {"/": 0}}}
+
+
+def questions(store: dict[str, Any] | None = None, full: bool = False) -> Any:
+    hosts = use("cluster_hosts", ["head0", "node1.local", "node2"], HOSTVARS, NETWORK, STORE)
+    return use("preflight_questions", hosts, GROUPS, ["node1.local", "node2"], MINIMA, store, full)
+
+
+def test_preflight_questions() -> None:
+    first = questions()
+    assert first["node1.local"] == {
+        "paths": ["/var/lib"],
+        "names": ["node1", "node1.local", "debian"],
+        "resolve": {"node1": "10.0.0.11", "head0": "10.0.0.1"},
+        "connect": [{"host": "10.0.0.1", "port": 6817}, {"host": "10.0.0.12", "port": 6818}],
+        "full": True,
+    }
+    assert first["head0"]["paths"] == ["/"]
+    assert len(first["head0"]["connect"]) == 4
+    # Later only what a new node is part of, and nothing where there is none.
+    one = questions({"node1": {}})
+    assert (one["node1.local"]["resolve"], one["node1.local"]["full"]) == ({}, False)
+    assert {each["host"] for each in one["head0"]["connect"]} == {"10.0.0.12"}
+    assert one["node2"]["full"] is True
+    assert all(not each["connect"] and not each["resolve"] for each in questions({"node1": {}, "node2": {}}).values())
+    assert questions({"node1": {}, "node2": {}}, full=True) == first
+
+
+SURVEY = {
+    "addresses": {},
+    "ahead": 0.4,
+    "conflicts": [],
+    "cpus": 8,
+    "disks": {"/": {"size_gb": 100.0, "free_gb": 50.0}, "/var/lib": {"size_gb": 100.0, "free_gb": 50.0}},
+    "gpus": {"counted": {}, "driver": False, "capabilities": {}},
+    "kernel": {"nfs": True, "nfsd": True, "cgroup_v2": True, "user_namespaces": True},
+    "loopback": [],
+    "memory_mb": 8000,
+    "names": {},
+    "packages": [],
+    "python": "3.11.2",
+    "share": {"mounted": False, "hides": []},
+    "slurm": "24.11",
+    "uid": 0,
+    "unreachable": [],
+}
+
+
+def report(changes: dict[str, Any], **rules: Any) -> Any:
+    answered = {
+        name: {**HOSTVARS[name], "__preflight_survey": {"survey": {**SURVEY, **(changes if name == "head0" else {})}}}
+        for name in ("head0", "node1.local", "node2")
+    }
+    answered["node2"] = {**answered["node2"], "__cluster_cgroup_probe": {"rc": 1}}
+    groups = {**GROUPS, "nodes": ["node1.local", "node2", "node3"]}
+    hosts = use("cluster_hosts", ["head0", "node1.local", "node2", "node3"], HOSTVARS, NETWORK, STORE)
+    asked = use("preflight_questions", hosts, groups, groups["nodes"], MINIMA, {}, False)
+    return use(
+        "preflight_report",
+        groups,
+        {**HOSTVARS, **answered},
+        {
+            "run": list(hosts),
+            "hosts": hosts,
+            "questions": asked,
+            "compute": groups["nodes"],
+            "network": NETWORK,
+            "store": STORE,
+            "allow_unsupported": False,
+            "confinement": "auto",
+            "share": "/data",
+            "writes_etc_hosts": True,
+            "minima": MINIMA,
+            "levels": {},
+            "clock_skew": 20,
+            "compute_capability": "2.1",
+            **rules,
+        },
+    )
+
+
+def test_preflight_report() -> None:
+    found = report({"uid": 1000, "kernel": {**SURVEY["kernel"], "nfsd": False}})  # type: ignore[dict-item]
+    assert [(each["check"], each["where"], each["level"]) for each in found["findings"]] == [
+        ("privileges", "head0", "fail"),
+        ("connection", "node3", "warn"),
+        ("cgroup", "node2", "warn"),
+    ]
+    assert found["failed"] == [found["findings"][0]["text"]]
+    assert len(found["warned"]) == 2
+    assert found["hosts"]["node3"] is None
+    assert found["hosts"]["head0"]["uid"] == 1000
+    assert report({}, confinement="none", levels={"connection": "skip"})["findings"] == []
+    assert report({}, minima={"control": {"size_gb": {"/": 10**9}}})["findings"][0]["where"] == "control host"
+    with pytest.raises(AnsibleFilterError, match="preflight_levels: found the check 'x'"):
+        report({}, levels={"x": "fail"})
+
+
+def test_cluster_summary() -> None:
+    states = ["node1 idle none", "node2 mixed none", "node3 down* Not responding", "junk"]
+    members = ["node1 idle main*", "node2 mixed main*", "node3 down* main*", "node1 idle debug", "junk"]
+    gpus = [{"type": "h100", "files": ["/dev/nvidia[0-7]"]}]
+    nodes = [
+        {"NodeName": "node1", "CPUs": 64, "RealMemory": 256000, "Gres": gpus},
+        {"NodeName": "node2", "CPUs": 64, "RealMemory": 256000, "Gres": gpus},
+        {"NodeName": "node3", "CPUs": 2, "RealMemory": 1900},
+        {"NodeName": "node4", "CPUs": 2, "RealMemory": 1900},
+    ]
+    assert use("cluster_summary", states, members, nodes) == [
+        "partition debug: node1",
+        "partition main (default): node[1-3]",
+        "node[1-2]: 64 CPUs, 250 GiB for jobs, 8 gpu (h100)",
+        "node[3-4]: 2 CPUs, 2 GiB for jobs",
+        "not up: node3: down*, Not responding",
+        "not up: node4: unknown to sinfo",
+    ]

@@ -1,0 +1,344 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is asked of each host before a cluster is made of them, and what the answers mean."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from statistics import median_low
+from typing import Any, NamedTuple
+
+LEVELS = ("fail", "warn", "skip")
+
+CHECKS = {
+    "address": "fail",
+    "cgroup": "warn",
+    "clock": "fail",
+    "connection": "warn",
+    "cpu": "warn",
+    "disk": "fail",
+    "gpu": "warn",
+    "ids": "fail",
+    "inventory": "fail",
+    "kernel": "warn",
+    "memory": "warn",
+    "names": "warn",
+    "os": "fail",
+    "packages": "fail",
+    "ports": "fail",
+    "privileges": "fail",
+    "python": "fail",
+    "share": "warn",
+    "version": "fail",
+}
+"""Every check, and what a finding of it does by default."""
+
+SLURMCTLD, SLURMD, NFS, SSH = 6817, 6818, 2049, 22
+
+MEMORY_TOLERANCE = 0.9
+"""The kernel and the firmware keep some of what was bought."""
+
+PYTHON = (3, 8)
+
+DISK_FIX = "Make room there, or change preflight_minima"
+
+_LINE = re.compile(r"(?P<where>.*?): (?P<what>.*?): found (?P<found>.*); accepted: (?P<accepted>.*)")
+# What the findings of the inventory are about, to their check; all others are `inventory`.
+_CHECK_OF = {"nodes_address": "address", "cluster_network": "address", "operating system": "os"}
+
+
+class Finding(NamedTuple):
+    """Something that is not as it has to be."""
+
+    check: str
+    where: str
+    """A host, several with commas, or the inventory."""
+    what: str
+    found: str
+    accepted: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        fix = f". {self.fix}" if self.fix else ""
+        return f"{self.where}: {self.what}: found {self.found}; accepted: {self.accepted}{fix}"
+
+
+class View(NamedTuple):
+    """A host of this run, and what it says of itself."""
+
+    name: str
+    node: str
+    """Its name in Slurm."""
+    address: str
+    groups: Sequence[str]
+    survey: Mapping[str, Any]
+    """What the module host_survey returned."""
+    asked: Mapping[str, str]
+    """The names that it had to resolve, with their addresses."""
+    container: bool
+    declares_gpus: bool
+
+
+class Rules(NamedTuple):
+    """What is accepted."""
+
+    minima: Mapping[str, Mapping[str, Any]]
+    """By group: `cpus`, `memory_gb`, and by path `size_gb` and `free_gb`."""
+    clock_skew: float
+    """In seconds."""
+    compute_capability: str
+    """NVIDIA GPUs have to be newer."""
+    writes_etc_hosts: bool
+    shares: bool
+    """Whether the hosts outside the group nfs mount the share."""
+    share: str
+
+
+# --- Questions --------------------------------------------------------------------------------------------------------
+
+
+def pairs(
+    groups: Mapping[str, Sequence[str]], compute: Sequence[str], addresses: Mapping[str, str], new: Collection[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """The ports that each host has to reach, where it or the other one is new; an unknown address is left out."""
+    heads, servers = groups.get("head") or [], groups.get("nfs") or []
+    needed: list[tuple[str, str, int]] = [(node, head, SLURMCTLD) for node in compute for head in heads]
+    needed += [(head, node, port) for head in heads for node in compute for port in (SLURMD, SSH)]
+    # Every node would have to reach every other one; a ring finds the same firewalls, with one connection a node.
+    needed += [(node, other, SLURMD) for node, other in zip(compute, [*compute[1:], *compute[:1]])]
+    clients = dict.fromkeys([*heads, *compute])
+    needed += [(client, server, port) for client in clients for server in servers for port in (NFS, SSH)]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for source, target, port in dict.fromkeys(needed):
+        if source != target and addresses.get(target) and (source in new or target in new):
+            found.setdefault(source, []).append({"host": addresses[target], "port": port})
+    return found
+
+
+def groups_of(name: str, groups: Mapping[str, Sequence[str]], compute: Sequence[str]) -> list[str]:
+    """The groups of a host as far as they matter; a head that computes is like a node."""
+    found = [group for group in ("nfs", "head", "nodes", "gpu") if name in (groups.get(group) or [])]
+    return [*found, "nodes"] if name in compute and "nodes" not in found else found
+
+
+def paths(names: Iterable[str], minima: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The paths whose volumes count for a host in these groups."""
+    found = {
+        path: None for group in names for key in ("size_gb", "free_gb") for path in minima.get(group, {}).get(key) or {}
+    }
+    return list(found)
+
+
+# --- Answers ----------------------------------------------------------------------------------------------------------
+
+
+def levels(changes: Mapping[str, str]) -> dict[str, str]:
+    """What a finding of each check does. Raises ValueError."""
+    for check, level in changes.items():
+        if check not in CHECKS:
+            near = "".join(f", meant {match}?" for match in get_close_matches(check, CHECKS, n=1))
+            raise ValueError(f"preflight_levels: found the check {check!r}{near}; accepted: {', '.join(CHECKS)}")
+        if level not in LEVELS:
+            raise ValueError(f"preflight_levels.{check}: found {level!r}; accepted: {', '.join(LEVELS)}")
+    return {**CHECKS, **changes}
+
+
+def inventory_finding(line: str) -> Finding:
+    """A finding of plugin_utils.preflight."""
+    match = _LINE.fullmatch(line)
+    if not match:
+        raise ValueError(f"{line!r} is no finding")
+    return Finding(_CHECK_OF.get(match["what"], "inventory"), **match.groupdict())
+
+
+def lost_findings(names: Iterable[str]) -> list[Finding]:
+    """The hosts that Ansible could not talk to."""
+    accepted = "ssh, sudo, and Python 3.8 or newer"
+    return [
+        Finding("connection", name, "connection", "no answer, or an error", accepted, "What Ansible said is above")
+        for name in names
+    ]
+
+
+def survey_findings(views: Sequence[View], rules: Rules) -> list[Finding]:
+    """Everything that the hosts' answers say, host by host, and then what only shows between them."""
+    found = [finding for view in views for check in _OF_ONE for finding in check(view, rules)]
+    return [*found, *_clock(views, rules), *_version(views), *_names(views, rules), *_ports(views)]
+
+
+def control_findings(sizes_gb: Mapping[str, float], minima: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    """The volumes of the control host."""
+    needs = minima.get("control", {}).get("size_gb") or {}
+    return [
+        Finding("disk", "control host", f"size of {path}", f"{sizes_gb[path]:.1f} GB", f"{need:g} GB or more", DISK_FIX)
+        for path, need in needs.items()
+        if sizes_gb[path] < float(need)
+    ]
+
+
+def _hardware(view: View, rules: Rules) -> Iterator[Finding]:
+    for group in view.groups:
+        needs, survey = rules.minima.get(group, {}), view.survey
+        fix = f"Take another machine for {group}, or change preflight_minima"
+        cpus, memory = float(needs.get("cpus") or 0), float(needs.get("memory_gb") or 0)
+        if survey["cpus"] < cpus:
+            yield Finding("cpu", view.name, "CPUs", f"{survey['cpus']}", f"{cpus:g} or more for {group}", fix)
+        found = survey["memory_mb"] * 1024**2 / 1000**3
+        if found < memory * MEMORY_TOLERANCE:
+            yield Finding("memory", view.name, "memory", f"{found:.1f} GB", f"{memory:g} GB or more for {group}", fix)
+
+
+def _disks(view: View, rules: Rules) -> Iterator[Finding]:
+    asked = set(paths(view.groups, rules.minima))
+    for path in sorted(asked - set(view.survey["disks"])):
+        fix = "Its server may be down: look at `findmnt`"
+        yield Finding("disk", view.name, path, "no answer of its file system", "one that answers in 5 s", fix)
+    for key, what in (("size_gb", "size"), ("free_gb", "free space")):
+        needs: dict[str, tuple[float, str]] = {}
+        for group in view.groups:
+            for path, need in (rules.minima.get(group, {}).get(key) or {}).items():
+                needs[path] = max(needs.get(path, (0.0, group)), (float(need), group))
+        for path, (need, group) in needs.items():
+            there = view.survey["disks"].get(path, {}).get(key)
+            if there is not None and there < need:
+                accepted = f"{need:g} GB or more for {group}"
+                yield Finding("disk", view.name, f"{what} of {path}", f"{there:g} GB", accepted, DISK_FIX)
+
+
+def _software(view: View, rules: Rules) -> Iterator[Finding]:
+    survey = view.survey
+    python = survey["python"]
+    if tuple(int(part) for part in re.findall(r"[0-9]+", python)[:2]) < PYTHON:
+        yield Finding("python", view.name, "Python", python, "3.8 or newer", "Set ansible_python_interpreter")
+    if survey["uid"] != 0:
+        fix = "Give the ssh user sudo; -K asks for its password"
+        yield Finding("privileges", view.name, "become", f"the user id {survey['uid']}", "root, by sudo", fix)
+    if survey["packages"]:
+        accepted, fix = "none of them", f"apt-get remove {' '.join(survey['packages'])}"
+        yield Finding("packages", view.name, "conflicting packages", ", ".join(survey["packages"]), accepted, fix)
+    if survey["conflicts"]:
+        accepted, fix = (
+            "names and ids that are free, or ours",
+            "Set cluster_uid, cluster_gid, cluster_user or cluster_group",
+        )
+        yield Finding("ids", view.name, "the cluster's account", ", ".join(survey["conflicts"]), accepted, fix)
+    hides = survey["share"]["hides"]
+    if rules.shares and "nfs" not in view.groups and hides:
+        accepted, fix = "an empty folder, or the share itself", "A mount would hide them: move them away"
+        yield Finding("share", view.name, rules.share, f"files of its own ({', '.join(hides)})", accepted, fix)
+
+
+def _kernel(view: View, rules: Rules) -> Iterator[Finding]:
+    kernel = view.survey["kernel"]
+    needs = []
+    if rules.shares and not view.container:  # a container has the kernel of its host, and no modules of its own
+        if "nfs" in view.groups:
+            needs.append(("nfsd", "an NFS server", "Boot a kernel that has nfsd; else NFS-Ganesha has to serve"))
+        else:
+            needs.append(("nfs", "an NFS client", "Boot a kernel that has nfs"))
+    if "nodes" in view.groups:
+        fix = "Set user.max_user_namespaces and kernel.unprivileged_userns_clone by sysctl"
+        needs.append(("user_namespaces", "user namespaces, for containers of users", fix))
+    for key, accepted, fix in needs:
+        if not kernel[key]:
+            yield Finding("kernel", view.name, "kernel", f"no {key}", accepted, fix)
+
+
+def _gpu(view: View, rules: Rules) -> Iterator[Finding]:
+    gpus = view.survey["gpus"]
+    if "gpu" not in view.groups:
+        return
+    counted = ", ".join(f"{number} {vendor}" for vendor, number in gpus["counted"].items())
+    if not counted and not view.declares_gpus:
+        accepted = "a GPU on the PCI bus, or gpu_devices"
+        yield Finding("gpu", view.name, "GPUs", "none", accepted, "Take the host out of the group gpu")
+    if counted and not gpus["driver"]:
+        fix = "Install the vendor's driver, and start the machine again"
+        yield Finding("gpu", view.name, "GPU driver", f"{counted}, and no device files", "a loaded driver", fix)
+    for model, capability in gpus["capabilities"].items():
+        if _release(capability) <= _release(rules.compute_capability):
+            accepted = f"newer than {rules.compute_capability}"
+            yield Finding("gpu", view.name, "compute capability", f"{capability} ({model})", accepted)
+
+
+def _loopback(view: View, _rules: Rules) -> Iterator[Finding]:
+    if view.survey["loopback"]:
+        found = f"{', '.join(view.survey['loopback'])} on a loopback address"
+        fix = "Take it off that line of /etc/hosts: others would be sent to themselves"
+        yield Finding("names", view.name, "/etc/hosts", found, f"its own name on {view.address}", fix)
+
+
+_OF_ONE = (_software, _hardware, _disks, _kernel, _gpu, _loopback)
+
+
+def _clock(views: Sequence[View], rules: Rules) -> Iterator[Finding]:
+    """The clocks that differ from most; the control host's counts as one, and is no fault of theirs."""
+    if len(views) < 2:
+        return
+    usual = median_low([0.0, *(view.survey["ahead"] for view in views)])
+    for view in views:
+        skew = view.survey["ahead"] - usual
+        if abs(skew) > rules.clock_skew:
+            found = f"{abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}"
+            accepted = f"within {rules.clock_skew:g} s of the others"
+            yield Finding("clock", view.name, "clock", found, accepted, "Set it, and see why chrony does not")
+
+
+def _version(views: Sequence[View]) -> Iterator[Finding]:
+    """The hosts whose Slurm is not that of the head, or of most."""
+    found = {
+        view.name: view.survey["slurm"]
+        for view in views
+        if view.survey["slurm"] and set(view.groups) & {"head", "nodes"}
+    }
+    heads = [view.name for view in views if "head" in view.groups and view.name in found]
+    if not found:
+        return
+    usual = found[heads[0]] if heads else Counter(found.values()).most_common(1)[0][0]
+    for name, version in found.items():
+        if version != usual:
+            fix = "Install the same release everywhere"
+            yield Finding("version", name, "Slurm", version, f"{usual}, as {heads[0] if heads else 'most'} has", fix)
+
+
+def _ports(views: Sequence[View]) -> Iterator[Finding]:
+    """The ways between the hosts that are closed."""
+    owners = {view.address: view.name for view in views}
+    for view in views:
+        for lost in view.survey["unreachable"]:
+            address = lost.split()[0]
+            found = lost.replace(address, f"{owners[address]} ({address})", 1) if address in owners else lost
+            fix = "Open it in the firewalls between the two"
+            yield Finding(
+                "ports", view.name, "way to others", f"no way to {found}", "a port that answers or refuses", fix
+            )
+
+
+def _names(views: Sequence[View], rules: Rules) -> Iterator[Finding]:
+    """Names that lead elsewhere, and addresses that have another host's name."""
+    fix = "Correct /etc/hosts or the name server"
+    for view in views:
+        missing = []
+        for name, address in view.asked.items():
+            there = view.survey["addresses"].get(name)
+            if there and address not in there:
+                found = f"{name} at {', '.join(there)}"
+                yield Finding("names", view.name, "name resolution", found, f"{name} at {address}", fix)
+            if not there:
+                missing.append(name)
+            others = {each.split(".")[0] for each in view.survey["names"].get(address, [])} - {name}
+            strangers = sorted(others & {other.node for other in views})
+            if strangers:
+                found = f"{address} named {', '.join(strangers)}"
+                yield Finding("names", view.name, "name resolution", found, f"{address} named {name}", fix)
+        if missing and not rules.writes_etc_hosts:
+            found = f"no address of {', '.join(missing)}"
+            yield Finding("names", view.name, "name resolution", found, "an address of every host", fix)
+
+
+def _release(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"[0-9]+", text))

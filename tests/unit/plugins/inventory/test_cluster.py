@@ -1,0 +1,273 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The inventory plugin as Ansible itself loads it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.errors import AnsibleError, AnsibleParserError
+from ansible.inventory.data import InventoryData
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import inventory_loader
+from ansible.template import Templar
+
+NAME = "aicluster.slurm.cluster"
+ROOT = Path(__file__).parents[4]
+FIXTURES = ROOT / "tests" / "unit" / "fixtures"
+LAB: dict[str, Any] = {
+    "plugin": NAME,
+    "name": "lab",
+    "network": "10.0.0.0/16",
+    "hosts": {
+        "box": {"roles": ["nfs", "head"], "address": "10.0.0.2"},
+        "cpu[1-2]": {"address": "10.0.1.1", "vars": {"rack": 7}},
+        "gpu[1-2]": {"roles": "gpu", "address": "10.0.2.1", "features": ["h100"]},
+    },
+    "partitions": {"main": {"Nodes": "ALL"}},
+    "vars": {"cluster_uid": 12000},
+}
+
+
+@pytest.fixture
+def parse(tmp_path: Path) -> Callable[..., InventoryData]:
+    """Write a file and parse it, as InventoryManager does."""
+
+    def parse(content: object, name: str = "lab.cluster.yml", cache: bool = True) -> InventoryData:
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+        plugin = inventory_loader.get(NAME)
+        assert plugin.verify_file(str(path))
+        inventory = InventoryData()
+        plugin.parse(inventory, DataLoader(), str(path), cache=cache)
+        with suppress(AttributeError):  # without a cache
+            plugin.update_cache_if_changed()
+        inventory.reconcile_inventory()
+        return inventory
+
+    return parse
+
+
+Parse = Callable[..., InventoryData]
+
+
+def groups(inventory: InventoryData) -> dict[str, list[str]]:
+    return {name: members for name, members in inventory.get_groups_dict().items() if name not in ("all", "ungrouped")}
+
+
+def variables(inventory: InventoryData, host: str) -> dict[str, Any]:
+    own: dict[str, Any] = inventory.get_host(host).get_vars()
+    return {key: own[key] for key in own if not key.startswith("inventory_") and key != "group_names"}
+
+
+# --- verify_file ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "ours"),
+    [
+        ("cluster.yml", "", True),
+        ("cluster.yaml", "", True),
+        ("lab.cluster.yml", "", True),
+        ("hosts.json", "", True),
+        ("lab.yml", f"# a comment\nplugin: {NAME}\n", True),
+        ("lab.yaml", f'plugin: "{NAME}"\n', True),
+        ("lab.yml", "plugin: ini\n", False),
+        ("lab.yml", "all: {hosts: {n1: }}\n", False),
+        ("mycluster.yml", "", False),
+        ("cluster.yml.orig", "", False),
+        ("hosts", f"plugin: {NAME}\n", False),
+        ("cluster.json", "{}", False),
+    ],
+)
+def test_files(tmp_path: Path, name: str, text: str, ours: bool) -> None:
+    (tmp_path / name).write_text(text)
+    assert inventory_loader.get(NAME).verify_file(str(tmp_path / name)) is ours
+
+
+def test_no_file(tmp_path: Path) -> None:
+    (tmp_path / "cluster.yml").mkdir()
+    assert not inventory_loader.get(NAME).verify_file(str(tmp_path / "cluster.yml"))
+    assert not inventory_loader.get(NAME).verify_file(str(tmp_path / "lab.cluster.yml"))
+
+
+# --- a topology -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_topology(parse: Parse, named: bool) -> None:
+    inventory = parse(LAB if named else {key: value for key, value in LAB.items() if key != "plugin"})
+    assert groups(inventory) == {
+        "nfs": ["box"],
+        "head": ["box"],
+        "nodes": ["cpu1", "cpu2", "gpu1", "gpu2"],
+        "gpu": ["gpu1", "gpu2"],
+    }
+    assert inventory.groups["all"].get_vars() == {
+        "cluster_name": "lab",
+        "cluster_network": "10.0.0.0/16",
+        "cluster_partitions": {"main": {"Nodes": "ALL"}},
+        "cluster_uid": 12000,
+    }
+    assert variables(inventory, "cpu2") == {"ansible_host": "10.0.1.2", "nodes_address": "10.0.1.2", "rack": 7}
+    gpu = {"ansible_host": "10.0.2.1", "nodes_address": "10.0.2.1", "nodes_features": ["h100"]}
+    assert variables(inventory, "gpu1") == gpu
+
+
+def test_constructed(parse: Parse) -> None:
+    inventory = parse(
+        {
+            **LAB,
+            "compose": {"twice": "rack * 2", "ansible_user": "'admin-' ~ cluster_name", "missing": "nothing.at_all"},
+            "groups": {"big": "twice == 14"},
+            "keyed_groups": [{"key": "nodes_features | default([])", "prefix": "has"}],
+        }
+    )
+    assert groups(inventory)["big"] == ["cpu1", "cpu2"]
+    assert groups(inventory)["has_h100"] == ["gpu1", "gpu2"]
+    assert variables(inventory, "cpu1") == {
+        "ansible_host": "10.0.1.1",
+        "nodes_address": "10.0.1.1",
+        "rack": 7,
+        "twice": 14,
+        "ansible_user": "admin-lab",
+    }
+
+
+def test_strict(parse: Parse) -> None:
+    with pytest.raises(AnsibleError, match="missing"):
+        parse({**LAB, "strict": True, "compose": {"missing": "nothing.at_all"}})
+
+
+def test_templates_of_the_file_are_kept(parse: Parse) -> None:
+    inventory = parse({**LAB, "vars": {"greeting": "{{ cluster_name }}"}})
+    assert inventory.groups["all"].get_vars()["greeting"] == "{{ cluster_name }}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "top level: found None; accepted: a mapping with one of hosts, hosts_json, scontrol"),
+        ("- a\n", "top level: found ['a']; accepted: a mapping with one of hosts, hosts_json, scontrol"),
+        ("hosts: {n1: }\nnetwrk: 1\n", "top level: found the key 'netwrk', meant network?; accepted: "),
+        ("network: 10.0.0.0/8\n", "top level: found no source; accepted: one of hosts, hosts_json, scontrol"),
+        (
+            "hosts: {n1: }\nscontrol: scontrol\n",
+            "top level: found hosts and scontrol; accepted: one of hosts, hosts_json",
+        ),
+        ("hosts: [n1]\n", "hosts: found ['n1']; accepted: a mapping"),
+        ("hosts: {n1: }\nhosts: {n2: }\n", "line 2: found the key hosts again; accepted: every key once"),
+        ("hosts: {n1: }\nnetwork: lan\n", "network: found 'lan'; accepted: a network such as 10.0.0.0/24"),
+        ("hosts: {n1: }\nvars: {a-b: 1}\n", "vars: found the variable 'a-b'; accepted: letters"),
+        ("hosts: {n1: }\npartitions: main\n", "partitions: found 'main'; accepted: a mapping"),
+        ("hosts: {n1: {roles: cpu}}\n", "hosts.n1.roles: found 'cpu'; accepted: of nfs, head, nodes, gpu"),
+        ("hosts:\n", "hosts: found no host; accepted: one host or more"),
+        ("hosts_json: nowhere.json\n", "hosts_json: found "),
+        ("hosts_json: x\nrole_groups: {master: heads}\n", "hosts_json: found "),
+        ("scontrol: {a: 1}\n", "scontrol: found {'a': 1}; accepted: a command such as ssh head0 scontrol"),
+        ("scontrol: []\n", "scontrol: found []; accepted: a command such as ssh head0 scontrol"),
+    ],
+)
+def test_a_bad_file_adds_nothing_and_is_named(
+    parse: Parse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    plugin = inventory_loader.get(NAME)
+    monkeypatch.setattr(inventory_loader, "get", lambda _name: plugin)
+    with pytest.raises(AnsibleParserError) as error:
+        parse(text)
+    assert str(error.value).startswith(f"{tmp_path}/lab.cluster.yml: {message}")
+    assert plugin.inventory.hosts == {}
+
+
+@pytest.mark.parametrize("text", ["hosts: {n1: ]\n", "hosts:\n\tn1:\n", "a: !!python/object:os.system x\n", "[" * 5000])
+def test_no_yaml(parse: Parse, tmp_path: Path, text: str) -> None:
+    with pytest.raises(AnsibleParserError, match=f"{tmp_path}/lab.cluster.yml: "):
+        parse(text)
+
+
+# --- hosts.json -------------------------------------------------------------------------------------------------------
+
+HOSTS_JSON = {
+    "c01": {"ipv4": "10.0.0.1", "labels": [], "groups": ["master"]},
+    "c02": {"ipv4": "10.0.0.2", "labels": [{"spark-worker": "enable"}], "groups": ["worker"]},
+}
+
+
+def test_hosts_json_itself(parse: Parse) -> None:
+    inventory = parse(json.dumps(HOSTS_JSON), "hosts.json")
+    assert groups(inventory) == {"nfs": ["c01"], "head": ["c01"], "nodes": ["c02"], "label_spark_worker": ["c02"]}
+    assert variables(inventory, "c02") == {"ansible_host": "10.0.0.2", "nodes_features": ["spark-worker"]}
+
+
+def test_hosts_json_with_settings(parse: Parse, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "machines.json").write_text(json.dumps(HOSTS_JSON))
+    inventory = parse({"hosts_json": "old/machines.json", "role_groups": {"master": ["head", "nodes"]}, "name": "pier"})
+    assert groups(inventory)["nodes"] == ["c01", "c02"]
+    assert inventory.groups["all"].get_vars() == {"cluster_name": "pier"}
+
+
+def test_a_broken_hosts_json_names_the_place(parse: Parse, tmp_path: Path) -> None:
+    with pytest.raises(AnsibleParserError) as error:
+        parse('{"c01": {\n  "ipv4" 1}}', "hosts.json")
+    assert str(error.value).startswith(f"{tmp_path}/hosts.json: line 2, column 10: found no JSON")
+
+
+# --- a running Slurm --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scontrol(tmp_path: Path) -> Path:
+    """A command that prints what the scontrol of 24.11 printed, as long as its folder has it."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("config.txt", "nodes.json"):
+        text = (FIXTURES / "slurm-24.11" / f"scontrol_show_{name}").read_text()
+        (folder / name).write_text(text)
+    tool = folder / "scontrol"
+    tool.write_text(
+        '#!/bin/sh\ncase "$*" in *config) cat "${0%/*}/config.txt" ;; *) cat "${0%/*}/nodes.json" ;; esac\n'
+    )
+    tool.chmod(0o755)
+    return tool
+
+
+def test_running_slurm(parse: Parse, scontrol: Path) -> None:
+    inventory = parse({"scontrol": str(scontrol), "keyed_groups": [{"key": "slurm_version", "prefix": "v"}]})
+    found = groups(inventory)
+    assert found["slurm_state_down"] == ["tx-n7"]
+    assert found["head"] == ["tx-ctl"]
+    assert "tx-n1" in found["v_24_11_5"]
+    assert variables(inventory, "tx-n1")["slurm_state"] == "MIXED"
+
+
+def test_what_users_of_slurm_write_is_no_template(parse: Parse, scontrol: Path) -> None:
+    file = scontrol.parent / "nodes.json"
+    nodes = json.loads(file.read_text())
+    nodes["nodes"][0].update(name="n1", state=["DOWN"], reason="{{ 6 * 7 }}")
+    file.write_text(json.dumps(nodes))
+    inventory = parse({"scontrol": str(scontrol), "compose": {"answer": "slurm_reason"}})
+    for name in ("slurm_reason", "answer"):
+        value = variables(inventory, "n1")[name]
+        assert Templar(DataLoader()).template(value) == "{{ 6 * 7 }}"
+
+
+def test_the_last_answer_is_in_the_cache(parse: Parse, scontrol: Path, tmp_path: Path) -> None:
+    cache = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(tmp_path / "cache")}
+    config = {"scontrol": ["env", "X=/", str(scontrol)], **cache}
+    first = groups(parse(config))
+    assert len(os.listdir(tmp_path / "cache")) == 1
+    (scontrol.parent / "config.txt").unlink()
+    assert groups(parse(config)) == first
+    # Another command, or a cache that is passed by, asks Slurm, and that one is gone.
+    for other, use in (({**config, "scontrol": str(scontrol)}, True), (config, False)):
+        with pytest.raises(AnsibleParserError, match=r"running Slurm: .*config.txt"):
+            parse(other, cache=use)
