@@ -45,13 +45,13 @@ class ConfigFiles:
         if not self.pending:
             os.makedirs(os.path.dirname(self._mark), mode=0o755, exist_ok=True)
             self._keep(there)
-            _write(self._mark, "")
+            write_whole(self._mark, "")
         os.makedirs(self.folder, mode=0o755, exist_ok=True)
         for name in self.names:
             if name not in texts and name in there:
                 os.unlink(os.path.join(self.folder, name))
             elif name in texts and texts[name] != there.get(name):
-                _write(os.path.join(self.folder, name), texts[name])
+                write_whole(os.path.join(self.folder, name), texts[name])
 
     def used(self) -> None:
         """The daemons run with the files that are in place."""
@@ -64,7 +64,7 @@ class ConfigFiles:
         shutil.rmtree(aside, ignore_errors=True)
         os.makedirs(aside, mode=0o755)
         for name, text in texts.items():
-            _write(os.path.join(aside, name), text)
+            write_whole(os.path.join(aside, name), text)
         shutil.rmtree(self.copy, ignore_errors=True)
         os.rename(aside, self.copy)
 
@@ -79,7 +79,7 @@ def _read(folder: str, names: Sequence[str]) -> dict[str, str]:
     return texts
 
 
-def _write(path: str, text: str) -> None:
+def write_whole(path: str, text: str) -> None:
     """Readable for all, on the disk before it takes the old one's place."""
     handle, aside = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".aicluster-")
     try:
