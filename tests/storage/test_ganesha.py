@@ -23,6 +23,7 @@ EXPORT {
 @pytest.fixture(scope="module", autouse=True)
 def steady(ganesha: Storage, client: Storage) -> Iterator[None]:
     """Somebody else's export, from which the client reads all the time."""
+    ganesha.output("rm -rf /data/c /data/d /etc/ganesha/exports.d/*")
     ganesha.output("mkdir -p /data/steady /data/c /data/d; echo steady >/data/steady/file; echo data >/data/c/file")
     ganesha.output("chmod 777 /data/c")
     ganesha.write(THEIRS, STEADY)
