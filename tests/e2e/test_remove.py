@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,21 +18,30 @@ pytestmark = pytest.mark.disruptive
 REMOVE = str(play.ROOT / "playbooks" / "remove.yml")
 
 
-def test_out_and_in_again(cluster: Cluster) -> None:
-    stays, goes = cluster.nodes[0], cluster.nodes[-1]
-    assert stays is not goes
+@pytest.fixture
+def jobs(cluster: Cluster) -> Iterator[list[str]]:
+    """A long job on the first node and a short one on the last; afterwards all nodes are back."""
     jobs = [
         cluster.as_user(f"sbatch --parsable -w {machine.node} --mem=50 -o /dev/null --wrap 'sleep {seconds}'").strip()
-        for machine, seconds in ((stays, 600), (goes, 20))
+        for machine, seconds in ((cluster.nodes[0], 900), (cluster.nodes[-1], 20))
     ]
-    wait_for(
-        lambda: cluster.head.output("squeue --noheader --states=R --format=%A"), lambda text: len(text.split()) == 2
+    wait_for(lambda: cluster.head.output("squeue -h --states=R --format=%A"), lambda text: len(text.split()) == 2)
+    yield jobs
+    play.site(cluster.inventory)
+    assert "JobState=RUNNING" in cluster.head.output(f"scontrol show job {jobs[0]}")
+    cluster.as_user(f"scancel {jobs[0]}")
+    states = wait_for(
+        lambda: {name: node["State"] for name, node in cluster.slurm_nodes().items()},
+        lambda states: set(states.values()) == {"IDLE"},
     )
+    assert states == {machine.node: "IDLE" for machine in cluster.nodes}
 
-    report = play.run(
-        play.command("ansible-playbook", "-i", cluster.inventory, REMOVE, "-e", f"cluster_remove={goes.name}")
-    )
-    assert (goes.name, "Stop slurmd, and keep it from starting") in play.changes(report)
+
+def test_one_command_takes_a_node_out(cluster: Cluster, jobs: list[str]) -> None:
+    stays, goes = cluster.nodes[0], cluster.nodes[-1]
+    argv = play.command("ansible-playbook", "-i", cluster.inventory, REMOVE, "-e", f"cluster_remove={goes.name}")
+    changes = play.changes(play.run(argv))
+    assert goes.name in {host for host, task in changes if task.endswith("Stop slurmd, and keep it from starting")}
     assert set(cluster.slurm_nodes()) == {machine.node for machine in cluster.nodes if machine is not goes}
     assert goes.shell.run("systemctl is-enabled slurmd").stdout.strip() == "masked"
     assert goes.shell.run("systemctl is-active slurmd").rc != 0
@@ -39,12 +49,6 @@ def test_out_and_in_again(cluster: Cluster) -> None:
     assert goes.node not in json.loads(cluster.head.output("cat /var/lib/aicluster/nodes.json"))["nodes"]
     assert "JobState=RUNNING" in cluster.head.output(f"scontrol show job {jobs[0]}")
     assert "JobState=COMPLETED" in cluster.head.output(f"scontrol show job {jobs[1]}")
-
-    play.site(cluster.inventory)
-    assert cluster.slurm_nodes()[goes.node]["State"] == "IDLE"
-    assert "JobState=RUNNING" in cluster.head.output(f"scontrol show job {jobs[0]}")
-    cluster.as_user(f"scancel {jobs[0]}")
-    wait_for(lambda: cluster.slurm_nodes()[stays.node]["State"], lambda state: state == "IDLE")
 
 
 @pytest.mark.parametrize("hosts", ["nobody", ""])
