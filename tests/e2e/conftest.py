@@ -9,23 +9,31 @@ import pytest
 
 from .cluster import Cluster
 
+MARKS = {
+    "disruptive": "changes the cluster for a while",
+    "thorough": "changes the cluster for minutes, and takes two nodes",
+}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--disruptive", action="store_true", help="also run what changes the cluster for a while")
+    for mark, meaning in MARKS.items():
+        parser.addoption(f"--{mark}", action="store_true", help=f"also run what {meaning}")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "disruptive: changes the cluster for a while; needs --disruptive")
+    for mark, meaning in MARKS.items():
+        config.addinivalue_line("markers", f"{mark}: {meaning}; needs --{mark}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the disruptive tests unless they were asked for, and plays them last: the others want peace."""
-    disruptive = [item for item in items if item.get_closest_marker("disruptive")]
-    items[:] = [item for item in items if item not in disruptive]
-    if config.getoption("--disruptive"):
-        items += disruptive
-    else:
-        config.hook.pytest_deselected(items=disruptive)
+    """Leaves out what was not asked for, and plays what changes the cluster last: the others want peace."""
+    for mark in MARKS:
+        marked = [item for item in items if item.get_closest_marker(mark)]
+        items[:] = [item for item in items if item not in marked]
+        if config.getoption(f"--{mark}"):
+            items += marked
+        else:
+            config.hook.pytest_deselected(items=marked)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 from . import play
 from .cluster import Cluster, wait_for
 
-pytestmark = pytest.mark.disruptive
+pytestmark = pytest.mark.thorough
 
 REMOVE = str(play.ROOT / "playbooks" / "remove.yml")
 

@@ -17,7 +17,7 @@ import pytest
 from .cluster import Cluster, wait_for
 from .on_head import OnHead
 
-pytestmark = pytest.mark.disruptive
+pytestmark = pytest.mark.thorough
 
 CONF = "/etc/slurm/slurm.conf"
 PAST = "/var/lib/aicluster/slurm"
