@@ -190,7 +190,7 @@ def _check_gres(cluster: Cluster, devices: Mapping[str, Sequence[gres.GresGroup]
     """Findings for gres.conf, and for Gres that slurmd would not find there: the node would be drained as invalid."""
     findings = []
     for index, line in enumerate(cluster.gres):
-        findings += _check_keys(f"gres[{index}]", line, line_keys={**LINE_KEYS, "NodeName": ""})
+        findings += _check_keys(f"gres[{index}]", line, may_have=["NodeName"])
     lines = [(set(_hosts(line["NodeName"])) if "NodeName" in line else None, line) for line in cluster.gres]
     listed = {_text(name) for name in _items(cluster.config.get("GresTypes", ()))}
     types = {name for text in listed for name in text.split(",")}
@@ -270,15 +270,15 @@ def _unknown_nodes(where: str, text: str, known: set[str]) -> list[str]:
     return [f"{where}: Nodes: found {found}; accepted: nodes of the cluster; in a partition also node sets, or ALL"]
 
 
-def _check_keys(where: str, keys: Mapping[str, Any], line_keys: Mapping[str, str] = LINE_KEYS) -> list[str]:
+def _check_keys(where: str, keys: Mapping[str, Any], may_have: Sequence[str] = ()) -> list[str]:
     """Keys and values that cannot stand in a line of a configuration file."""
     findings = []
     for key, value in keys.items():
         text = _text(value)
         if not _IS_KEY(key):
             findings.append(f"{where}: found the key {key!r}; accepted: a key of letters and digits")
-        if line_keys.get(key):
-            findings.append(f"{where}: {key}: found among other keys; accepted: in {line_keys[key]}")
+        if key in LINE_KEYS and key not in may_have:
+            findings.append(f"{where}: {key}: found among other keys; accepted: in {LINE_KEYS[key]}")
         if not _is_plain(value):
             findings.append(f"{where}: {key}: found {value!r}; accepted: text, a number, a flat list or map")
         elif not text.isprintable() or '"' in text:

@@ -85,7 +85,7 @@ class Running:
     def expect_peace(self) -> None:
         """The job runs, and every node answers."""
         assert self.job_state() == "RUNNING"
-        wait_for(lambda: self.states(), lambda states: not any("NOT_RESP" in state for state in states.values()))
+        wait_for(self.states, lambda states: not any("NOT_RESP" in state for state in states.values()))
         assert {name: state for name, state in self.states().items() if name in (self.busy, self.free)} == {
             self.busy: "MIXED",
             self.free: "IDLE",
@@ -289,6 +289,8 @@ def test_a_controller_that_does_not_answer(running: Running) -> None:
 
 
 def test_a_node_that_is_silent_afterwards(running: Running) -> None:
+    if running.version() >= (23, 11):
+        pytest.skip("a reconfigure of 23.11 and later is mostly over before slurmctld notices that a node is silent")
     node = next(machine for machine in running.cluster.nodes if machine.node == running.free)
     head = (
         f"nohup sh -c 'until grep -q e2e9 {CONF}; do sleep 0.05; done; touch {running.output}/silent' >/dev/null 2>&1 &"
