@@ -29,7 +29,7 @@ class ConfigFiles:
         self.state = state
         self._mark = os.path.join(state, "pending")
         # slurm.conf, the last one, names what the others have to be there for.
-        before = {**self.used(), **_read(self.path(PREVIOUS))}
+        before = {*_names(self.path(USED)), *_names(self.path(PREVIOUS))}
         self.names = tuple(dict.fromkeys([*sorted({*further, *before} - set(names)), *names]))
 
     @property
@@ -47,11 +47,11 @@ class ConfigFiles:
 
     def used(self) -> dict[str, str]:
         """What the daemons were last seen to run with; nothing before the first change."""
-        return _read(self.path(USED))
+        return _read(self.path(USED), _names(self.path(USED)))
 
     def previous(self) -> dict[str, str]:
         """What they ran with before that; what they run with, while files are in place that they do not use yet."""
-        return self.used() if self.pending else _read(self.path(PREVIOUS))
+        return self.used() if self.pending else _read(self.path(PREVIOUS), _names(self.path(PREVIOUS)))
 
     def write(self, texts: Mapping[str, str], in_use: Mapping[str, str]) -> None:
         """Put the texts in place, and take away managed files that are not among them.
@@ -110,17 +110,23 @@ class ConfigFiles:
                     os.unlink(os.path.join(folder, name))
 
 
-def _read(folder: str, names: Iterable[str] | None = None) -> dict[str, str]:
-    """The texts of files, by name; of all that are there where no names are given."""
-    if names is None:
-        names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    texts = {}
-    for name in names:
-        path = os.path.join(folder, name)
-        if os.path.isfile(path):
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                texts[name] = file.read()
-    return texts
+def _names(folder: str) -> list[str]:
+    """What is in a folder, which need not be there."""
+    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+
+
+def _read(folder: str, names: Iterable[str]) -> dict[str, str]:
+    """The texts of those of the files that exist, by name."""
+    paths = {name: os.path.join(folder, name) for name in names}
+    return {name: read_whole(path) for name, path in paths.items() if os.path.isfile(path)}
+
+
+def read_whole(path: str) -> str:
+    """A file's text, empty where there is none; bytes that are no UTF-8 survive `write_whole`."""
+    if not os.path.exists(path):
+        return ""
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
 
 
 def write_whole(path: str, text: str) -> None:

@@ -232,7 +232,7 @@ def unreachable(targets: Iterable[Target], seconds: float) -> list[str]:
             attempt.setblocking(False)
             code = attempt.connect_ex(tuple(target))
             if code == errno.EINPROGRESS:
-                selector.register(attempt, selectors.EVENT_WRITE, target)
+                selector.register(attempt, selectors.EVENT_WRITE, (attempt, target))
                 continue
             attempt.close()
             if code not in (0, errno.ECONNREFUSED):
@@ -242,11 +242,12 @@ def unreachable(targets: Iterable[Target], seconds: float) -> list[str]:
             ready = selector.select(max(0.0, end - time.monotonic()))
             keys = [key for key, _events in ready] or list(selector.get_map().values())
             for key in keys:
-                code = key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if ready else errno.ETIMEDOUT  # type: ignore[union-attr]
-                selector.unregister(key.fileobj)
-                key.fileobj.close()  # type: ignore[union-attr]
+                attempt, target = key.data
+                code = attempt.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if ready else errno.ETIMEDOUT
+                selector.unregister(attempt)
+                attempt.close()
                 if code not in (0, errno.ECONNREFUSED):
-                    lost.append(_lost(key.data, code))
+                    lost.append(_lost(target, code))
     return sorted(lost)
 
 

@@ -18,7 +18,7 @@ from typing import Callable, Mapping, NamedTuple, Protocol, Sequence
 
 from ansible_collections.aicluster.slurm.plugins.module_utils import exports, ganesha
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result, Runner
-from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import write_whole
+from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import read_whole, write_whole
 from ansible_collections.aicluster.slurm.plugins.module_utils.exports import ExportsError, Settings
 
 HEADER = "# Written by Ansible (aicluster.slurm): changes made here are lost at the next run.\n"
@@ -71,14 +71,6 @@ class Server(Protocol):
 
     def apply(self, plan: Plan) -> None:
         """Change it; where the server does not take it the old state comes back before ExportsError is raised."""
-
-
-def _read(path: str) -> str:
-    """A file's text, empty where there is none."""
-    if not os.path.exists(path):
-        return ""
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read()
 
 
 def _put(path: str, text: str) -> None:
@@ -149,7 +141,7 @@ class Kernel:
         self.warnings: list[str] = []
         self.others: list[Other] = []
         self._settings_of_others: dict[str, tuple[Other, Settings]] = {}
-        self._text = _read(self.file)
+        self._text = read_whole(self.file)
         reading = exports.read(self._text)
         if reading.complaint:
             raise ExportsError(f"{self.file}: {reading.complaint}. Mend this file, or remove it.")
@@ -167,7 +159,7 @@ class Kernel:
         return [os.path.join(self.folder, name) for name in good if name != os.path.basename(self.file)]
 
     def _read_other(self, name: str) -> None:
-        reading = exports.read(_read(name))
+        reading = exports.read(read_whole(name))
         if reading.complaint:
             self.warnings.append(f"{name}: {reading.complaint}. exportfs ignores the file from there on.")
         for entry in reading.entries:
@@ -178,7 +170,7 @@ class Kernel:
 
     def _live(self) -> dict[str, Settings]:
         """The clients of the path that the server lets in."""
-        entries = exports.read(_read(self.etab)).entries
+        entries = exports.read(read_whole(self.etab)).entries
         return {entry.host.lower(): entry.settings for entry in entries if entry.path == self.real}
 
     def _names(self, wanted: Clients) -> dict[str, Settings]:
@@ -291,7 +283,7 @@ class Ganesha:
         self.others: list[Other] = []
         self._taken: dict[int, str] = {}
         self._lack = self._look_at(os.path.join(etc, "ganesha.conf"))
-        self._text = _read(self.file)
+        self._text = read_whole(self.file)
         self._export = self._read_own()
         self.own: Clients = self._export.clients
         for name in sorted(os.listdir(self.folder)) if os.path.isdir(self.folder) else []:
@@ -302,7 +294,7 @@ class Ganesha:
     def _look_at(self, name: str) -> str:
         """What the main file lacks: it has to include our folder, or a restart would forget the exports."""
         try:
-            folders = ganesha.read(_read(name))[1]
+            folders = ganesha.read(read_whole(name))[1]
         except ExportsError as error:
             return f"{name}: {error}"
         self._read_other(name)
@@ -312,7 +304,7 @@ class Ganesha:
 
     def _read_other(self, name: str) -> None:
         try:
-            found = ganesha.exports(_read(name))
+            found = ganesha.exports(read_whole(name))
         except ExportsError as error:
             self.warnings.append(f"{name}: {error}. NFS-Ganesha does not start with it.")
             return

@@ -13,7 +13,12 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ansible_collections.aicluster.slurm.plugins.module_utils import scontrol
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result, Runner, require
-from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import USED, ConfigFiles
+from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import (
+    USED,
+    ConfigFiles,
+    read_whole,
+    write_whole,
+)
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_plan import JOBS, JOBS_TRES, Job, parse_jobs
 
 SECONDS = 15
@@ -97,23 +102,15 @@ class Note:
 
     def read(self) -> dict[str, Any]:
         """The map; empty where nothing is noted."""
-        if not os.path.exists(self.path):
-            return {}
-        with open(self.path, encoding="utf-8") as file:
-            noted: dict[str, Any] = json.load(file)
+        noted: dict[str, Any] = json.loads(read_whole(self.path) or "{}")
         return noted
 
     def write(self, noted: Mapping[str, Any]) -> None:
         """Note this instead of what was noted; an empty map is no note."""
-        if not noted:
-            if os.path.exists(self.path):
-                os.unlink(self.path)
-            return
-        with open(f"{self.path}.new", "w", encoding="utf-8") as file:
-            json.dump(noted, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(f"{self.path}.new", self.path)
+        if noted:
+            write_whole(self.path, json.dumps(noted))
+        elif os.path.exists(self.path):
+            os.unlink(self.path)
 
 
 def start_times(names: Sequence[str], nodes: Mapping[str, scontrol.Node]) -> dict[str, int]:

@@ -222,9 +222,7 @@ commands:
   sample: [[nvidia-smi, mig, "--id=0000:4e:00.0", -cgi, "1g.10gb,1g.10gb", -C]]
 """
 
-import os
 import re
-import tempfile
 from typing import Any, Mapping, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
@@ -236,6 +234,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
     bounded_runner,
     require,
 )
+from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import read_whole, write_whole
 from ansible_collections.aicluster.slurm.plugins.module_utils.gpu import Found, GpuError, Naming
 from ansible_collections.aicluster.slurm.plugins.module_utils.scontrol import (
     ScontrolError,
@@ -389,15 +388,6 @@ def is_configless(run: Runner, tree: Tree) -> bool:
     return "--conf-server" in (running or re.sub(r"(?m)^\s*#.*$", "", options))
 
 
-def write(path: str, text: str) -> None:
-    """Put a file in place atomically."""
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        os.fchmod(file.fileno(), 0o644)
-    os.replace(temporary, path)
-
-
 def manage(run: Runner, params: Mapping[str, Any], check_mode: bool, facts: dict[str, Any]) -> dict[str, Any]:
     """The whole of it; what it gives back is the result. Raises all errors of its parts."""
     if params["mps"] and params["shards"]:
@@ -425,21 +415,14 @@ def manage(run: Runner, params: Mapping[str, Any], check_mode: bool, facts: dict
                 f"state: found a slurmd with --conf-server, which does not read {params['path']}; accepted: gathered"
             )
         path = tree.path(params["path"])
-        before = _read(path)
+        before = read_whole(path)
         after = gres_local.with_block(before, lines)
         if before != after:
             result["changed"] = True
             result["diff"].append({"before_header": path, "after_header": path, "before": before, "after": after})
             if not check_mode:
-                write(path, after)
+                write_whole(path, after)
     return result
-
-
-def _read(path: str) -> str:
-    if not os.path.exists(path):
-        return ""
-    with open(path, encoding="utf-8") as file:
-        return file.read()
 
 
 def main() -> None:

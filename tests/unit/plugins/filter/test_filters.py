@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from ansible_collections.aicluster.slurm.plugins.plugin_utils.preflight import inventory_findings
 
 PACKAGE = "ansible_collections.aicluster.slurm.plugins.filter"
 FOLDER = Path(__file__).parents[4] / "plugins" / "filter"
@@ -141,7 +142,7 @@ def test_one_node_without_cgroup_v2_decides_for_all() -> None:
 
 
 def test_preflight_findings() -> None:
-    assert use("preflight_findings", GROUPS, HOSTVARS, GROUPS["nodes"], NETWORK, STORE) == []
+    assert inventory_findings(GROUPS, HOSTVARS, GROUPS["nodes"], NETWORK, STORE) == []
 
 
 def test_preflight_findings_of_every_kind_at_once() -> None:
@@ -152,7 +153,7 @@ def test_preflight_findings_of_every_kind_at_once() -> None:
         "b": {**reached("172.16.0.1"), "nodes_name": "node2"},
         "node3": {"ansible_facts": {**reached("10.0.0.13")["ansible_facts"], "distribution_major_version": "11"}},
     }
-    found = use("preflight_findings", groups, hostvars, GROUPS["nodes"], NETWORK, STORE)
+    found = inventory_findings(groups, hostvars, GROUPS["nodes"], NETWORK, STORE)
     assert [": ".join(finding.split(": ")[:2]) for finding in found] == [
         "inventory: group nfs",
         "head0: group gpu",
@@ -164,12 +165,12 @@ def test_preflight_findings_of_every_kind_at_once() -> None:
         "node1.local: gpu_devices",
     ]
     assert all(": found " in finding and "; accepted: " in finding for finding in found)
-    allowed = use("preflight_findings", groups, hostvars, GROUPS["nodes"], NETWORK, STORE, allow_unsupported=True)
+    allowed = inventory_findings(groups, hostvars, GROUPS["nodes"], NETWORK, STORE, allow_unsupported=True)
     assert len(found) == len(allowed) + 1
 
 
 def test_preflight_findings_without_a_network_to_judge_by() -> None:
-    found = use("preflight_findings", {"nodes": ["node2"]}, HOSTVARS, ["node2"], "lan")
+    found = inventory_findings({"nodes": ["node2"]}, HOSTVARS, ["node2"], "lan")
     assert [": ".join(finding.split(": ")[:2]) for finding in found] == [
         "inventory: group head",
         "all hosts: cluster_network",

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -215,7 +214,7 @@ def test_a_note_is_never_half_written(tmp_path: Path, monkeypatch: pytest.Monkey
     def die(*_args: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(json, "dump", die)
+    monkeypatch.setattr(os, "fsync", die)
     with pytest.raises(KeyboardInterrupt):
         note.write({"n2": 5})
     assert note.read() == {"n1": 5}
