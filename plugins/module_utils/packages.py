@@ -12,7 +12,8 @@ import fnmatch
 import os
 import re
 import time
-from typing import Callable, Iterable, Mapping, NamedTuple, Sequence
+from contextlib import contextmanager
+from typing import Callable, Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result, Runner, require
 
@@ -35,6 +36,7 @@ INSTALL = [
     "--no-install-recommends",
     "install",
 ]
+MASK, UNMASK = (["systemctl", "--runtime", verb, "--"] for verb in ("mask", "unmask"))
 HALF = ("half-installed", "unpacked", "half-configured", "triggers-awaited", "triggers-pending")
 """States of a package that a killed dpkg leaves."""
 
@@ -125,6 +127,18 @@ def install(
     require(_update(run, sleep))
     require(run(commands[-1]))
     return commands
+
+
+@contextmanager
+def not_started(run: Runner, services: Sequence[str]) -> Iterator[None]:
+    """Within it no package starts these services: they are masked until then, or until the next boot."""
+    if services:
+        require(run([*MASK, *services]))
+    try:
+        yield
+    finally:
+        if services:
+            require(run([*UNMASK, *services]))
 
 
 def _update(run: Runner, sleep: Callable[[float], None]) -> Result:

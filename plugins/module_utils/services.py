@@ -17,6 +17,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import Run
 
 MARKS = "/run/aicluster"
 RELOAD = ["systemctl", "daemon-reload"]
+MASKED = {"masked": ["systemctl", "unmask"], "masked-runtime": ["systemctl", "unmask", "--runtime"]}
 PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
 UNIT_FOLDERS = ("/etc/systemd/system/", "/usr/local/lib/systemd/system/")
 
@@ -74,7 +75,7 @@ def parse(services: Sequence[Service], text: str) -> dict[str, Unit]:
         service.name: Unit(
             there=block.get("LoadState") != "not-found",
             active=block.get("ActiveState") in ("active", "activating", "reloading"),
-            file_state="masked" if block.get("LoadState") == "masked" else block.get("UnitFileState", ""),
+            file_state=block.get("UnitFileState", ""),
             outdated=block.get("NeedDaemonReload") == "yes",
         )
         for service, block in zip(services, blocks)
@@ -98,9 +99,9 @@ def steps(services: Sequence[Service], units: Mapping[str, Unit], changed: Seque
         found.append(Step("systemd has not read the units", RELOAD))
     for service in services:
         unit = units.get(service.name, ABSENT)
-        if unit.file_state == "masked":
-            found.append(Step(f"{service.name} is masked", ["systemctl", "unmask", service.unit]))
-        if unit.file_state in ("disabled", "masked") or not unit.there:
+        if unit.file_state in MASKED:
+            found.append(Step(f"{service.name} is masked", [*MASKED[unit.file_state], service.unit]))
+        if unit.file_state in ("disabled", *MASKED) or not unit.there:
             found.append(Step(f"{service.name} is not enabled", ["systemctl", "enable", service.unit]))
         if stale(service, changed, marks):
             # Without it systemd refuses the sixth start within ten seconds.

@@ -34,6 +34,13 @@ options:
     type: list
     elements: str
     default: []
+  not_started:
+    description:
+      - Services that do not start when a package that is installed now brings them. On Debian packages start what they
+        bring, configured or not.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Can run in check mode and tell what it would install and hold.
@@ -63,6 +70,11 @@ missing:
   type: list
   elements: str
   returned: success
+installed:
+  description: The packages that are there now, or would be.
+  type: list
+  elements: str
+  returned: success
 commands:
   description: The commands that changed something, in order.
   type: list
@@ -83,6 +95,7 @@ def main() -> None:
             "name": {"type": "list", "elements": "str", "default": []},
             "hold": {"type": "bool", "default": True},
             "held": {"type": "list", "elements": "str", "default": []},
+            "not_started": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -97,7 +110,8 @@ def main() -> None:
             commands.append(packages.REPAIR)
             require(run(packages.REPAIR))
         if missing and not module.check_mode:
-            commands += packages.install(run, missing, packages.lists_are_fresh())
+            with packages.not_started(run, params["not_started"]):
+                commands += packages.install(run, missing, packages.lists_are_fresh())
         if commands:
             after = packages.query(run)
         unlike = packages.unlike(after, params["held"], params["hold"])
@@ -111,6 +125,7 @@ def main() -> None:
         # A name that packages provide without bearing it is never there; apt does nothing for it the second time.
         changed=before != after or bool(unlike or broken) or (module.check_mode and bool(missing)),
         missing=missing,
+        installed=params["name"],
         commands=commands,
         diff={
             "before": "",

@@ -53,7 +53,7 @@ def test_one_question_for_all_units() -> None:
         ({"ActiveState": "activating"}, RUNS),
         ({"ActiveState": "failed"}, RUNS._replace(active=False)),
         ({"NeedDaemonReload": "yes"}, RUNS._replace(outdated=True)),
-        ({"LoadState": "masked", "UnitFileState": "masked-runtime"}, RUNS._replace(file_state="masked")),
+        ({"LoadState": "masked", "UnitFileState": "masked-runtime"}, RUNS._replace(file_state="masked-runtime")),
         ({"LoadState": "not-found", "ActiveState": "inactive", "UnitFileState": ""}, ABSENT),
     ],
 )
@@ -87,6 +87,11 @@ def test_answers_are_in_the_order_of_the_questions() -> None:
                 "systemctl enable slurmd.service",
                 "systemctl start slurmd.service",
             ],
+        ),
+        (
+            RUNS._replace(file_state="masked-runtime"),
+            [],
+            ["systemctl unmask --runtime slurmd.service", "systemctl enable slurmd.service"],
         ),
         (
             RUNS,

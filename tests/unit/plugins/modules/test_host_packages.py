@@ -63,6 +63,17 @@ def test_what_is_missing_comes_and_is_held(run: Run) -> None:
     }
 
 
+def test_services_that_do_not_start_with_their_package(run: Run) -> None:
+    install = [*INSTALL, "--", "munge"]
+    mask, unmask = (["systemctl", "--runtime", verb, "--", "munge"] for verb in ("mask", "unmask"))
+    before, after = ((QUERY, 0, BEFORE), (mask, 0, ""), (UPDATE, 0, "")), (unmask, 0, "")
+    options = {"name": ["munge"], "not_started": ["munge"]}
+    assert run(options, *before, (install, 0, ""), after, (QUERY, 0, AFTER))["installed"] == ["munge"]
+    # A failed installation leaves nothing masked, and what is there stays as it is.
+    assert run(options, *before, (install, 100, "E: no space left"), after)["failed"] is True
+    assert run(options, (QUERY, 0, AFTER))["commands"] == []
+
+
 def test_a_preview_on_a_fresh_host(run: Run) -> None:
     result = run(OPTIONS, (QUERY, 0, BEFORE), check=True)
     assert (result["changed"], result["missing"], result["commands"]) == (True, ["munge"], [])
