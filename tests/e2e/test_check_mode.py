@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 
 import pytest
 
 from . import play
-from .cluster import Cluster, Machine
+from .cluster import Cluster, Machine, wait_for
 
 pytestmark = pytest.mark.disruptive
 
@@ -60,18 +59,17 @@ def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
     ]
 
 
-@pytest.fixture
-def drifted(cluster: Cluster) -> Iterator[str]:
-    """Damages two things by hand, gives the variables of a run that is to change a third one, and mends it all."""
-    node = cluster.nodes[-1]
+def drift(node: Machine, head: Machine) -> str:
+    """Damages two things by hand, and gives the variables of a run that is to change a third one."""
     node.output("chmod 0440 /etc/munge/munge.key")
     # Written in place: a container engine mounts this file, so it cannot be replaced.
-    node.output(f'kept=$(grep -vw {cluster.head.node} /etc/hosts) && echo "$kept" > /etc/hosts')
-    yield json.dumps({"cluster_partitions": {"e2e": {"Nodes": node.node, "MaxTime": "00:10:00"}}})
-    play.site(cluster.inventory)
+    node.output(f'kept=$(grep -vw {head.node} /etc/hosts) && echo "$kept" > /etc/hosts')
+    return json.dumps({"cluster_partitions": {"e2e": {"Nodes": node.node, "MaxTime": "00:10:00"}}})
 
 
-def test_a_preview_names_what_the_run_then_changes(cluster: Cluster, drifted: str) -> None:
+def test_a_preview_names_what_the_run_then_changes(cluster: Cluster) -> None:
+    node = cluster.nodes[-1]
+    drifted = drift(node, cluster.head)
     before = fingerprint(cluster)
     foretold = play.changes(play.site(cluster.inventory, *PREVIEW, "-e", drifted))
     assert differences(before, fingerprint(cluster)) == []
@@ -79,7 +77,6 @@ def test_a_preview_names_what_the_run_then_changes(cluster: Cluster, drifted: st
     done = play.changes(play.site(cluster.inventory, "-e", drifted))
     assert sorted(foretold) == sorted(done)
 
-    node = cluster.nodes[-1]
     assert "PartitionName=e2e" in cluster.head.output("scontrol show partition e2e")
     assert node.output("stat -c %a /etc/munge/munge.key") == "400"
     assert node.output(f"grep -cw {cluster.head.node} /etc/hosts") == "1"
@@ -88,9 +85,21 @@ def test_a_preview_names_what_the_run_then_changes(cluster: Cluster, drifted: st
     assert len(done) >= 3
 
 
-def test_an_unchanged_cluster_has_nothing_to_report(cluster: Cluster) -> None:
-    # The test before had a partition of its own: that it is gone again is part of this.
+def test_a_partition_goes_when_its_jobs_have_ended(cluster: Cluster) -> None:
+    """The run drains their node, waits for them, and gives the node back."""
+    node = cluster.nodes[-1].node
+    drained = f"until scontrol show node {node} | grep -q DRAIN; do sleep 1; done; sleep 3"
+    job = cluster.as_user(f"sbatch --parsable -p e2e --mem=50 -o /dev/null --wrap '{drained}'").strip()
+    wait_for(lambda: cluster.head.output(f"scontrol show job {job}"), lambda text: "JobState=RUNNING" in text)
+    report = play.site(cluster.inventory, "-e", "head_drain_timeout=300")
+    assert any(task.endswith("Drain their nodes, and wait for them") for _host, task in play.changes(report))
+    assert "JobState=COMPLETED" in cluster.head.output(f"scontrol show job {job}")
     assert cluster.head.shell.run("scontrol show partition e2e").rc == 1
+    state = wait_for(lambda: cluster.slurm_nodes()[node]["State"], lambda text: text == "IDLE")
+    assert state == "IDLE"
+
+
+def test_an_unchanged_cluster_has_nothing_to_report(cluster: Cluster) -> None:
     before = fingerprint(cluster)
     report = play.site(cluster.inventory, *PREVIEW)
     assert play.changes(report) == set()
