@@ -31,7 +31,7 @@ options:
 EXAMPLES = """
 - name: Show the job that fetches a data set
   ansible.builtin.debug:
-    msg: "{{ [{'name': 'iris', 'src': '/mnt/iris.csv', 'sha256': '0' * 64}] | aicluster.slurm.dataset_jobs('/data/datasets') }}"
+    msg: "{{ delivery_datasets | aicluster.slurm.dataset_jobs('/data/datasets') }}"
 """
 
 RETURN = """
@@ -56,7 +56,6 @@ def jobs(
         return dataset_jobs(datasets, base, variables or {})
     except DeliveryError as error:
         raise AnsibleFilterError(str(error)) from None
-
 
 
 class FilterModule:

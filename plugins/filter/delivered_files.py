@@ -40,7 +40,7 @@ options:
 EXAMPLES = """
 - name: Show what node1 gets
   ansible.builtin.debug:
-    msg: "{{ [{'src': 'run.sh', 'dest': '/opt/run.sh'}] | aicluster.slurm.delivered_files(['nodes'], '/data', false, inventory_dir) }}"
+    msg: "{{ delivery_scripts | aicluster.slurm.delivered_files(['nodes'], '/data', false, inventory_dir) }}"
 """
 
 RETURN = """
@@ -66,7 +66,6 @@ def files(
         return files_of(scripts, groups, share, on_share, Path(folder))
     except (ScriptsError, OSError) as error:
         raise AnsibleFilterError(str(error)) from None
-
 
 
 class FilterModule:

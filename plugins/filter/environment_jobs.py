@@ -75,7 +75,6 @@ def jobs(
         raise AnsibleFilterError(str(error)) from None
 
 
-
 class FilterModule:
     """The filters of this file."""
 

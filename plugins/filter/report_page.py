@@ -38,7 +38,6 @@ from collections.abc import Callable
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.report import render_html
 
 
-
 class FilterModule:
     """The filters of this file."""
 

@@ -40,12 +40,13 @@ options:
 EXAMPLES = """
 - name: Show the self-test of a cluster
   ansible.builtin.debug:
-    msg: "{{ look.stdout | aicluster.slurm.selftest_plan({'path': '/data/delivery/selftest', 'folder': '/data/delivery/run'}) }}"
+    msg: "{{ look.stdout | aicluster.slurm.selftest_plan({'path': '/data/delivery/selftest', 'folder': '/data/run'}) }}"
 """
 
 RETURN = """
 _value:
-  description: The C(jobs), their C(fingerprint), and whether they are C(due), because the last report is of something else or no pass.
+  description: >-
+    The C(jobs), their C(fingerprint), and whether they are C(due), because the last report is of something else or no pass.
   type: dict
 """
 
@@ -69,7 +70,6 @@ def make(
     lists = {key: tuple(settings.get(key) or ()) for key in ("mpirun_options", "only")}
     jobs = plan(seen, Settings(**{**settings, **lists, "python": python}))
     return {"jobs": jobs, **due(seen, jobs, stands_on)}
-
 
 
 class FilterModule:

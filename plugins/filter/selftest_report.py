@@ -27,7 +27,7 @@ options:
     type: dict
     required: true
   declared:
-    description: What the inventory declares of each node, by the node's name, its C(nodes_hardware) and its C(gpu_devices).
+    description: What the inventory declares of each node, by the node's name, C(nodes_hardware) and C(gpu_devices).
     type: dict
     default: {}
   stored:
@@ -60,7 +60,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.report import bad_rows, make_report
-from ansible_collections.aicluster.slurm.plugins.plugin_utils.selftest import node_rows, read_look, read_storage, storage_row
+from ansible_collections.aicluster.slurm.plugins.plugin_utils.selftest import (
+    node_rows,
+    read_look,
+    read_storage,
+    storage_row,
+)
 
 
 def make(
@@ -78,7 +83,6 @@ def make(
     said = {name: {"hardware": hardware, "gpus": gpus} for name, (hardware, gpus) in (declared or {}).items()}
     report = make_report(seen, every, cluster, said, stored or {})
     return {**report, "bad": bad_rows(every)}
-
 
 
 class FilterModule:

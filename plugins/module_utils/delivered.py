@@ -94,7 +94,9 @@ def _difference(item: Wanted, own: bool) -> str:
     is_folder = stat.S_ISDIR(there.st_mode)
     # A link would lead somewhere else; a folder is never replaced by a file, nor a file by a folder.
     if is_folder != (item.state == FOLDER) or not (is_folder or stat.S_ISREG(there.st_mode)):
-        raise DeliveryError(f"{item.path}: found something else than a {item.state}; accepted: a {item.state}, or nothing")
+        raise DeliveryError(
+            f"{item.path}: found something else than a {item.state}; accepted: a {item.state}, or nothing"
+        )
     if item.state == FILE and _read(item.path) != item.content:
         return "content"
     if stat.S_IMODE(there.st_mode) != item.mode:

@@ -25,6 +25,9 @@ GRACE = 60
 STUCK = 45
 """Seconds for which a reason that waiting does not cure may stand, because a node that returns shows it for a while."""
 
+SKIP_CODE = "77"
+"""The exit code by which a test says that it cannot be made here, as with Automake; a line `SKIP: ...` says why."""
+
 SILENCE = 180
 """Seconds for which slurmctld may not answer, as in a restart."""
 
@@ -74,7 +77,7 @@ class Current:
     """When slurmctld last answered."""
     started: float = 0
     stuck: float = 0
-    """Since when it waits for something that does not come by waiting."""
+    """Since when it waits for something that does not come by waiting, or for the end of its own processes."""
     nodes: str = ""
     shown: str = ""
     """What was last told of it."""
@@ -184,12 +187,21 @@ def decide(job: Job, current: Current, seen: Seen | None, now: float, limits: Li
     current = replace(current, heard=now, nodes=seen.nodes or current.nodes)
     if seen.state == "COMPLETED":
         return Decision(current, PASS)
+    if seen.state == "FAILED" and seen.exit_code.partition(":")[0] == SKIP_CODE:
+        return Decision(current, SKIPPED)
     if seen.state in _ENDS:
         verdict, text = _ENDS[seen.state]
         return Decision(current, verdict, text.format(code=seen.exit_code.partition(":")[0], seconds=job.seconds))
     if seen.state in ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"):
         return _decide_waiting(current, seen, now, limits)
     started = current.started or now
+    if seen.state == "COMPLETING":
+        current = replace(current, started=started, stuck=current.stuck or now)
+        if now - current.stuck > GRACE:
+            return Decision(
+                current, FAIL, f"it has ended, but for {GRACE} s not all of its processes on {seen.nodes}", True
+            )
+        return Decision(current)
     current = replace(current, started=started, stuck=0)
     # The cause that a job which has no time limit of its own hangs is mostly a node that died.
     if now - started > math.ceil(job.seconds / 60) * 60 + GRACE:
@@ -241,6 +253,12 @@ _MEASURED = re.compile(r"^MEASURED (?P<what>\S+) (?P<where>\S+) (?P<number>[0-9.
 def measured(output: str) -> list[dict[str, Any]]:
     """What the job measured: its lines `MEASURED what where number unit`."""
     return [{**match.groupdict(), "number": float(match["number"])} for match in _MEASURED.finditer(output)]
+
+
+def why_skipped(output: str) -> str:
+    """What a test says that cannot be made."""
+    lines = re.findall(r"^SKIP: (.+)$", output, re.MULTILINE)
+    return str(lines[-1]) if lines else "the test says that it cannot be made here"
 
 
 def result(job: Job, verdict: str, reason: str = "", current: Current | None = None, now: float = 0) -> dict[str, Any]:

@@ -36,7 +36,7 @@ options:
         type: str
         required: true
       script:
-        description: The batch script.
+        description: The batch script. Exit code 77, with a line C(SKIP:), means that it cannot be run here.
         type: str
         default: ""
       options:
@@ -143,6 +143,10 @@ done:
   description: Whether all jobs have ended.
   type: bool
   returned: success
+quiet:
+  description: Whether nothing happened during this call.
+  type: bool
+  returned: when not in check mode
 events:
   description: What happened during this call.
   type: list
@@ -282,6 +286,8 @@ class Jobs:
                 if judged.rc != 0:
                     row.update(verdict=jobs.FAIL, reason="it ended well, but what it left is not right")
                 row["output"] += judged.stdout + judged.stderr
+            if row["verdict"] == jobs.SKIPPED:
+                row["reason"] = jobs.why_skipped(row["output"])
             row["measured"] = jobs.measured(row["output"])
             if row["verdict"] not in jobs.GOOD:
                 row["lines"] = jobs.lines_that_matter(row["output"]) or [self._why_silent()]
@@ -304,7 +310,12 @@ class Jobs:
     def _as_user(self, argv: Sequence[str], cwd: str = "") -> Result:
         account = self._account
         # sbatch hands its environment on to the job, so it has to be that of the user.
-        variables = [f"HOME={account.pw_dir}", f"USER={account.pw_name}", f"LOGNAME={account.pw_name}", "LC_ALL=C.UTF-8"]
+        variables = [
+            f"HOME={account.pw_dir}",
+            f"USER={account.pw_name}",
+            f"LOGNAME={account.pw_name}",
+            "LC_ALL=C.UTF-8",
+        ]
         enter = ["env", f"--chdir={cwd or self._folder}", *variables]
         return self._run(["runuser", "-u", account.pw_name, "--", *enter, *argv])
 
@@ -336,7 +347,8 @@ def advance(items: Jobs, wanted: Sequence[Job], wait: int) -> dict[str, Any]:
             break
         if items.busy and not told:
             time.sleep(0.5)
-    if not events and not items.done:
+    quiet = not events and not items.done
+    if quiet:
         events = [items.elapsed()]
     rows = list(items.rows.values())
     stamped = {job.name for job in wanted if job.stamp}
@@ -346,6 +358,7 @@ def advance(items: Jobs, wanted: Sequence[Job], wait: int) -> dict[str, Any]:
         "bad": [jobs.sentence(row) for row in rows if row["verdict"] not in jobs.GOOD],
         "done": items.done,
         "events": events,
+        "quiet": quiet,
     }
 
 

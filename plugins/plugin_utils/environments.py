@@ -118,7 +118,9 @@ def environment_jobs(
         name = _name(item, "delivery_environments")
         lines = [(locks or {})[item["lock"]]] if item.get("lock") else item.get("requirements") or []
         if not lines:
-            raise DeliveryError(f"delivery_environments: {name}: found neither requirements nor lock; accepted: one of them")
+            raise DeliveryError(
+                f"delivery_environments: {name}: found neither requirements nor lock; accepted: one of them"
+            )
         python = item.get("python") or "/usr/bin/python3"
         options = item.get("pip_options") or []
         imports = item.get("imports") or []
@@ -135,7 +137,9 @@ def environment_jobs(
     return jobs
 
 
-def dataset_jobs(datasets: Sequence[Mapping[str, Any]], base: str, variables: Mapping[str, str]) -> list[dict[str, Any]]:
+def dataset_jobs(
+    datasets: Sequence[Mapping[str, Any]], base: str, variables: Mapping[str, str]
+) -> list[dict[str, Any]]:
     """A job for each data set under the folder `base`."""
     jobs = []
     for item in datasets:
@@ -143,7 +147,9 @@ def dataset_jobs(datasets: Sequence[Mapping[str, Any]], base: str, variables: Ma
         source = str(item.get("src") or "")
         sha256 = str(item.get("sha256") or "").lower()
         if not re.match(r"(https?|ftp|file)://|/", source):
-            raise DeliveryError(f"delivery_datasets: {name}: src: found {source!r}; accepted: a URL, or a path of the nodes")
+            raise DeliveryError(
+                f"delivery_datasets: {name}: src: found {source!r}; accepted: a URL, or a path of the nodes"
+            )
         if not re.fullmatch(r"[0-9a-f]{64}", sha256):
             raise DeliveryError(f"delivery_datasets: {name}: sha256: found {sha256!r}; accepted: 64 hexadecimal digits")
         url = f"file://{source}" if source.startswith("/") else source
@@ -160,15 +166,15 @@ def dataset_jobs(datasets: Sequence[Mapping[str, Any]], base: str, variables: Ma
 def python_for_mpi(environments: Sequence[Mapping[str, Any]], base: str) -> str:
     """The interpreter of the first environment with mpi4py and numpy; empty where there is none."""
     for item in environments:
-        names = {re.split(r"[^A-Za-z0-9_-]", line.strip(), maxsplit=1)[0].lower() for line in item.get("requirements") or []}
+        names = {
+            re.split(r"[^A-Za-z0-9_-]", line.strip(), maxsplit=1)[0].lower() for line in item.get("requirements") or []
+        }
         if item.get("mpi") or {"mpi4py", "numpy"} <= names:
             return f"{base}/{item['name']}/bin/python"
     return ""
 
 
-def _job(
-    item: Mapping[str, Any], name: str, title: str, script: str, stamp: str, identity: str
-) -> dict[str, Any]:
+def _job(item: Mapping[str, Any], name: str, title: str, script: str, stamp: str, identity: str) -> dict[str, Any]:
     return {
         "name": name,
         "title": title,

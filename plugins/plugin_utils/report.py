@@ -94,7 +94,9 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     if not before:
         return []
     lines = [
-        f"{key}: {before.get(key)} → {now[key]}" for key in ("slurm", "verdict") if before.get(key) not in (None, now[key])
+        f"{key}: {before.get(key)} → {now[key]}"
+        for key in ("slurm", "verdict")
+        if before.get(key) not in (None, now[key])
     ]
     lines += _compared(before, now, "nodes", "node", lambda node: f"{node['state']}, {_hardware(node['slurm'])}")
     lines += _compared(before, now, "tests", "test", lambda row: str(row["verdict"]))

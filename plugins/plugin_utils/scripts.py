@@ -30,7 +30,9 @@ def files_of(
         hosts = item.get("hosts") or GROUPS
         strange = set(hosts) - set(GROUPS) - {"gpu"}
         if strange:
-            raise ScriptsError(f"delivery_scripts: {dest}: hosts: found {', '.join(sorted(strange))}; accepted: nfs, head, nodes, gpu")
+            raise ScriptsError(
+                f"delivery_scripts: {dest}: hosts: found {', '.join(sorted(strange))}; accepted: nfs, head, nodes, gpu"
+            )
         # What lies on the share is there for all hosts at once.
         if (dest == share or dest.startswith(share.rstrip("/") + "/")) != on_share:
             continue

@@ -264,6 +264,17 @@ def _gpu_jobs(
     return jobs or [_skip("gpus", "each GPU is given to one job step at a time", "no usable node has GPUs")]
 
 
+# Debian's plugin looks for the name without a version, which only the development package has.
+_PMIX_LOADS = """\
+said=$(srun --mpi=pmix true 2>&1) || {
+    echo "$said"
+    [[ $said != *"can not load PMIx library"* ]] || {
+        echo "SKIP: Slurm's PMIx plugin finds no libpmix.so; libpmix-dev among delivery_packages brings it"
+        exit 77
+    }
+}"""
+
+
 def _mpi_jobs(
     settings: Settings, look: Look, groups: Sequence[tuple[str, list[str]]], cpus: Mapping[str, int]
 ) -> list[dict[str, Any]]:
@@ -293,8 +304,8 @@ def _mpi_jobs(
     check = f"python3 {_tool(settings, 'ranks.py')} {{}}.out 2 {'2' if where == 'two nodes' else '1'}"
     jobs = [_job(settings, "mpirun", titles["mpirun"], options, [f"{mpirun} {python} {hello}"], check.format("mpirun"))]
     if any(name.startswith("pmix") for name in look.mpi):
-        line = f"srun --mpi=pmix {python} {hello}"
-        jobs.append(_job(settings, "pmix", titles["pmix"], options, [line], check.format("pmix")))
+        lines = [_PMIX_LOADS, f"srun --mpi=pmix {python} {hello}"]
+        jobs.append(_job(settings, "pmix", titles["pmix"], options, lines, check.format("pmix")))
     else:
         found = ", ".join(look.mpi) or "nothing"
         jobs.append(_skip("pmix", titles["pmix"], f"Slurm's PMIx plugin is not here (srun --mpi=list shows {found})"))
@@ -335,7 +346,9 @@ def _container(settings: Settings, groups: Sequence[tuple[str, list[str]]]) -> d
         "container",
         title,
         [f"--partition={groups[0][0]}", "--ntasks=1"],
-        [f"srun {image} --container-mounts={shlex.quote(settings.folder)}:/workspace sh -c 'id -u > /workspace/container'"],
+        [
+            f"srun {image} --container-mounts={shlex.quote(settings.folder)}:/workspace sh -c 'id -u > /workspace/container'"
+        ],
         "test -s container || { echo 'FAIL: the container did not write to the folder that it was given'; exit 1; }",
     )
 
