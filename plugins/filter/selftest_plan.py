@@ -46,7 +46,8 @@ EXAMPLES = """
 RETURN = """
 _value:
   description: >-
-    The C(jobs), their C(fingerprint), and whether they are C(due), because the last report is of something else or no pass.
+    The C(jobs), their C(fingerprint), and whether they are C(due), because the last report is of something else, or
+    no pass.
   type: dict
 """
 

@@ -223,7 +223,7 @@ def _decide_waiting(current: Current, seen: Seen, now: float, limits: Limits) ->
     return Decision(current)
 
 
-def progress(job: Job, current: Current, seen: Seen | None, now: float) -> str:
+def progress(job: Job, current: Current, seen: Seen | None) -> str:
     """What is going on, without the times, which would make each answer a new one."""
     if seen is None:
         return f"{job.title}: slurmctld does not answer"

@@ -89,7 +89,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What differed, each with its C(path) and C(what), one of C(new), C(content), C(mode), C(owner), C(remove).
+  description: What differed, each with its C(path) and C(what) (C(new), C(content), C(mode), C(owner), C(remove)).
   type: list
   elements: dict
   returned: success

@@ -49,7 +49,7 @@ options:
         type: int
         default: 300
       check:
-        description: Shell text that runs as the user in O(folder) when the job has ended, and fails it by its exit code.
+        description: Shell text that runs as the user in O(folder) after the job, and fails it by its exit code.
         type: str
         default: ""
       stamp:
@@ -236,7 +236,7 @@ class Jobs:
         decision = jobs.decide(job, self._current, seen, now, self._limits)
         self._current = decision.current
         if not decision.verdict:
-            told = jobs.progress(job, self._current, seen, now)
+            told = jobs.progress(job, self._current, seen)
             if told == self._current.shown:
                 return ""
             self._current = replace(self._current, shown=told)

@@ -122,7 +122,7 @@ def _compared(
 def _hardware(values: Mapping[str, Any]) -> str:
     memory = f"{values['memory_mb'] / 1024:.0f} GiB" if values.get("memory_mb") else None
     words = [f"{values['cpus']} CPUs" if values.get("cpus") else None, memory, values.get("gpus")]
-    return ", ".join(word for word in words if word) or "–"
+    return ", ".join(word for word in words if word) or "-"
 
 
 # --- The page ---------------------------------------------------------------------------------------------------------
@@ -138,7 +138,8 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0; 
 .big { font-size: 1.4rem; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; margin: .3rem 0; }
 td { overflow-wrap: anywhere; }
-svg { width: 100%; height: auto; } svg text { font: 13px system-ui, sans-serif; fill: currentColor; } svg rect { fill: var(--bar); }
+svg { width: 100%; height: auto; } svg rect { fill: var(--bar); }
+svg text { font: 13px system-ui, sans-serif; fill: currentColor; }
 @media (max-width: 40rem) {
   thead { display: none; }
   tr { display: block; padding: .5rem 0; border-bottom: 1px solid var(--line); }

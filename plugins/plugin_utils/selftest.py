@@ -341,14 +341,13 @@ def _container(settings: Settings, groups: Sequence[tuple[str, list[str]]]) -> d
     if not groups:
         return _skip("container", title, "no node takes jobs")
     image = shlex.quote(f"--container-image={settings.image}")
+    mounts = shlex.quote(f"--container-mounts={settings.folder}:/workspace")
     return _job(
         settings,
         "container",
         title,
         [f"--partition={groups[0][0]}", "--ntasks=1"],
-        [
-            f"srun {image} --container-mounts={shlex.quote(settings.folder)}:/workspace sh -c 'id -u > /workspace/container'"
-        ],
+        [f"srun {image} {mounts} sh -c 'id -u > /workspace/container'"],
         "test -s container || { echo 'FAIL: the container did not write to the folder that it was given'; exit 1; }",
     )
 

@@ -6,8 +6,8 @@
 
     sbatch --nodes=2 --ntasks-per-node=1 --wrap 'mpirun /data/environments/ml/bin/python fedavg.py model.json'
 
-The data are made of a linear model with the weights 1, 2, 3, 4, and each rank sees another part of the space, so that no
-rank alone would find all of it well. The averaged model has to find these weights again.
+The data are made of a linear model with the weights 1, 2, 3, 4, and each rank sees another part of the space, so that
+no rank alone would find all of it well. The averaged model has to find these weights again.
 """
 
 from __future__ import annotations

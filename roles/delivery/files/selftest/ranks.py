@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: aicluster.slurm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""ranks.py FILE COUNT NODES: whether hello.py wrote into the file as many ranks as there should be, on so many nodes."""
+"""ranks.py FILE COUNT NODES: whether hello.py said hello as often as it should, on so many nodes."""
 
 from __future__ import annotations
 
