@@ -44,11 +44,14 @@ echo -n "$id" > "$build/.aicluster"
 old=$(readlink "$base/$name" || true)
 ln -s ".builds/$name-$id" "$base/.$name.new.$id"
 mv -T "$base/.$name.new.$id" "$base/$name"
+trap - EXIT
 if [[ $old && $old != ".builds/$name-$id" && -d $base/$old ]]; then date +%s > "$base/$old/.replaced"; fi
 
 # An older build goes when every job that runs now began after it was replaced, and no process on a head has it open.
 oldest=$(squeue --noheader --all --states=running,suspended,completing --format='%A %S' |
-    while read -r job begin; do [[ $job == "$SLURM_JOB_ID" ]] || date +%s --date="$begin"; done | sort -n | head -n 1)
+    while read -r job begin; do
+        [[ ! $begin || $job == "$SLURM_JOB_ID" ]] || date +%s --date="$begin" || echo 0
+    done | sort -n | head -n 1)
 for replaced in "$builds/$name"-*/.replaced; do
     [[ -e $replaced ]] || continue
     folder=$(dirname "$replaced")

@@ -12,7 +12,14 @@ import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.modules.slurm_jobs import Jobs, JobsError, advance, jobs_of, preview
 
-ITEM: dict[str, Any] = {"title": "a test", "script": "#!/bin/sh\n", "options": [], "seconds": 60, "check": "", "stamp": ""}
+ITEM: dict[str, Any] = {
+    "title": "a test",
+    "script": "#!/bin/sh\n",
+    "options": [],
+    "seconds": 60,
+    "check": "",
+    "stamp": "",
+}
 ITEM |= {"content": "", "skip": ""}
 
 
@@ -56,7 +63,14 @@ class Cluster:
 @pytest.fixture
 def params(tmp_path: Path) -> dict[str, Any]:
     state = str(tmp_path / "state" / "jobs.json")
-    return {"user": getpass.getuser(), "folder": "/data/run", "queue_seconds": 60, "state_path": state, "run": "", "wait": 0}
+    return {
+        "user": getpass.getuser(),
+        "folder": "/data/run",
+        "queue_seconds": 60,
+        "state_path": state,
+        "run": "",
+        "wait": 0,
+    }
 
 
 @pytest.fixture(autouse=True)
