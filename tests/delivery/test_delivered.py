@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: aicluster.slurm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What delivery.yml leaves: an environment, samples that work, a report that is true, and nothing to do for a second run."""
+"""What delivery.yml leaves: an environment, samples that work, a true report, and nothing to do for a second run."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_scripts_come_and_go_and_data_sets_arrive_once(cluster: Cluster, tmp_pat
 
 @pytest.fixture(scope="module")
 def browser(cluster: Cluster) -> Machine:
-    """A host with a real browser, which is no part of a cluster: the second node, which has none of the other's work."""
+    """A host with a real browser: the second node, which reads the page from the share."""
     machine = node(cluster, "node2")
     install = (
         "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends chromium"
