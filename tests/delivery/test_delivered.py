@@ -76,7 +76,7 @@ def test_check_mode_submits_nothing_either(cluster: Cluster, tmp_path: Path) -> 
     extra = '{"delivery_environments": [{"name": "other", "requirements": ["numpy"]}]}'
     changed = play.changes(deliver(cluster, tmp_path, "--check", "-e", extra))
     after = cluster.as_user("sbatch --parsable -n1 -D / -o /dev/null --wrap true")
-    assert {task for _host, task in changed} == {"Build environments and fetch data sets"}
+    assert [task.rpartition(" : ")[2] for _host, task in changed] == ["Build environments and fetch data sets"]
     assert int(after) == int(before) + 1
 
 
@@ -84,7 +84,7 @@ def test_a_package_that_cannot_be_installed_leaves_the_old_environment(cluster: 
     bad = [{"name": "ml", "requirements": ["numpy", "mpi4py", "/data/no-such-package.whl"]}]
     extra = json.dumps({"delivery_environments": bad, "delivery_selftest": "never"})
     before = cluster.as_user(f"readlink -f {PYTHON.rpartition('/bin')[0]}")
-    with pytest.raises(AssertionError, match="no-such-package|environment ml: fail"):
+    with pytest.raises(AssertionError, match=r"no-such-package|environment ml: fail"):
         deliver(cluster, tmp_path, "-e", extra)
     assert cluster.as_user(f"readlink -f {PYTHON.rpartition('/bin')[0]}") == before
     assert cluster.as_user(f"{PYTHON} -c 'import numpy; print(1)'").strip() == "1"

@@ -63,9 +63,8 @@ def test_a_full_share(cluster: Cluster, tests: SelfTest) -> None:
 
 def test_mpi_that_is_not_there(cluster: Cluster, tests: SelfTest) -> None:
     tests.prepare("mpirun", "pmix", "federated")
-    with planted(
-        cluster.head, f"mv {PACKAGES}/mpi4py /data/environments/away", f"mv /data/environments/away {PACKAGES}/mpi4py"
-    ):
+    plant, remove = f"cd {PACKAGES} && mv mpi4py away", f"cd {PACKAGES} && mv away mpi4py"
+    with planted(cluster.head, plant, remove):
         rows = tests.run()
     assert {row["verdict"] for row in rows.values()} <= {"fail", "skipped"}
     assert rows["mpirun"]["verdict"] == rows["federated"]["verdict"] == "fail"
@@ -148,3 +147,21 @@ def test_a_share_that_the_cluster_user_cannot_write(cluster: Cluster) -> None:
     assert (row["verdict"], "Permission denied" in row["reason"]) == ("fail", True)
     row = selftest.storage_row(selftest.read_storage(cluster.head.output(look)), "/data")
     assert row["verdict"] in ("pass", "skipped")
+
+
+def test_a_node_that_dies_in_the_middle(cluster: Cluster, tests: SelfTest) -> None:
+    tests.prepare("nodes", "array")
+    slow = {**tests.plan[0], "script": "#!/bin/bash\nsrun sleep 50\n", "seconds": 60}
+    tests.plan = [slow, *tests.plan[1:]]
+    node2 = node(cluster, "node2")
+    # Stopped and not killed: what a machine that hangs, or whose network is gone, looks like from outside.
+    node2.output("sh -c '(sleep 8; systemctl kill --signal=STOP slurmd; pkill -STOP slurmstepd) >/dev/null 2>&1 &'")
+    try:
+        rows = tests.run()
+    finally:
+        node2.output("pkill -CONT slurmstepd; systemctl kill --signal=CONT slurmd")
+    assert rows["nodes"]["verdict"] == "fail"
+    assert "node2" in rows["nodes"]["nodes"] + rows["nodes"]["reason"]
+    assert rows["nodes"]["seconds"] < 300
+    # The next one had its turn all the same, whether or not there was a node for it.
+    assert set(rows) == {"nodes", "array"}
