@@ -32,7 +32,7 @@ def own_data(rank: int) -> tuple[np.ndarray, np.ndarray]:
 
 def train(weights: np.ndarray, inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     """Some steps of gradient descent on one's own data."""
-    for _ in range(LOCAL_STEPS):
+    for _step in range(LOCAL_STEPS):
         weights = weights - RATE * inputs.T @ (inputs @ weights - outputs) / len(outputs)
     return weights
 

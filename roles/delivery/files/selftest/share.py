@@ -20,7 +20,7 @@ BLOCK = 1 << 20
 def blocks(node: str, megabytes: int) -> list[bytes]:
     """What the node's file has: nothing that a server could compress or know already, and the same in every run."""
     seed = random.Random(node)
-    some = [seed.getrandbits(8 * BLOCK).to_bytes(BLOCK, "little") for _ in range(min(4, megabytes))]
+    some = [seed.getrandbits(8 * BLOCK).to_bytes(BLOCK, "little") for _block in range(min(4, megabytes))]
     return [some[number % len(some)] for number in range(megabytes)]
 
 
