@@ -56,7 +56,7 @@ def read_look(text: str) -> Look:
     """The sections `== NAME` of what the head printed."""
     sections: dict[str, str] = {}
     for part in re.split(r"^== ", text, flags=re.MULTILINE)[1:]:
-        name, _, body = part.partition("\n")
+        name, _newline, body = part.partition("\n")
         sections[name.strip()] = body
     members: dict[str, list[str]] = {}
     for line in sections.get("members", "").splitlines():
@@ -424,6 +424,6 @@ def read_storage(text: str) -> dict[str, str] | None:
         return None
     found = {"exports": "", "wanted": "", "write": ""}
     for part in re.split(r"^== ", text, flags=re.MULTILINE)[1:]:
-        name, _, body = part.partition("\n")
+        name, _newline, body = part.partition("\n")
         found[name.strip()] = body.strip()
     return found
