@@ -69,6 +69,13 @@ CASES = [
         "751 root\nhome",
     ),
     Case(
+        "delivery",
+        ["nfs"],
+        {"delivery_scripts": [{"dest": "/opt/lab", "mode": "0750"}]},
+        "stat -c '%a %u' /opt/lab /data/delivery /data/delivery/samples/hello.py",
+        "750 0\n755 10000\n755 0",
+    ),
+    Case(
         "preflight",
         ["head", "nodes"],
         {"preflight_minima": {"nodes": {"cpus": 1000}}},
