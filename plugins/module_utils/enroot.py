@@ -1,15 +1,16 @@
 # SPDX-FileCopyrightText: aicluster.slurm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""enroot: names of images and containers, what it prints, and what its errors mean."""
+"""enroot: names of images and containers, what it prints, and what its errors mean.
+
+The role nodes lays this file beside the commands for users, too, so it imports nothing of the collection.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from typing import Iterable, Mapping, NamedTuple
-
-from .command import Result
 
 PREFIX = "pyxis_"
 """What pyxis puts before the names of containers; enroot itself shows the names with it."""
@@ -180,15 +181,15 @@ _MEANINGS = (
     (r"\[ERROR\] Command not found", "enroot lacks a program on this host"),
     (
         r"mkdir: cannot create directory .*(Permission denied|Read-only)",
-        "the user may not write where enroot keeps its files; see ENROOT_RUNTIME_PATH and the others in /etc/enroot/enroot.conf",
+        "the user may not write where enroot keeps its files; see the paths in /etc/enroot/enroot.conf",
     ),
 )
 
 
-def explain(result: Result) -> str:
+def explain(rc: int, output: str) -> str:
     """What went wrong, in words for who waits for the container; and enroot's own, which name the place."""
-    said = [line for line in (result.stderr + "\n" + result.stdout).splitlines() if line.strip()]
-    words = re.sub(r"^\[\w+\] ", "", said[-1]) if said else f"no word, exit code {result.rc}"
+    said = [line for line in output.splitlines() if line.strip()]
+    words = re.sub(r"^\[\w+\] ", "", said[-1]) if said else f"no word, exit code {rc}"
     text = "\n".join(said)
     for pattern, meaning in _MEANINGS:
         found = re.search(pattern, text)
@@ -239,6 +240,11 @@ def decide(wish: Wish, exists: bool, origin: Origin | None, digest: str) -> str:
 
 def _is_same(image: Image, origin: Origin | None, digest: str) -> bool:
     return origin is not None and origin.image == image.key and (not image.is_file or origin.digest == digest)
+
+
+def file_digest(size: int, mtime_ns: int) -> str:
+    """Which state of a file it is; to read 10 GB for a checksum would take longer than to make the container."""
+    return f"size={size} mtime={mtime_ns}"
 
 
 def describe(exists: bool, origin: Origin | None) -> str:

@@ -13,10 +13,11 @@ short_description: A container of a user, made by enroot from an image
 version_added: 0.1.0
 author: aicluster.slurm contributors (@aicluster)
 description:
-  - Makes a container (a root file system) from an image of a registry or from a file, removes one, or only imports an image.
-  - Notes inside the container from which image it came, and never takes a container of another image for the wanted one.
-  - What is unfinished has a name that nobody sees, and gets its own name at once, so that a run that is killed leaves no
-    half of a container and no half of an image.
+  - Makes a container (a root file system) from an image of a registry or from a file, removes one, or only imports an
+    image.
+  - Notes inside the container from which image it came, and never takes one of another image for the wanted one.
+  - What is unfinished has a name that nobody sees, and gets its own name at once, so that a run that is killed leaves
+    no half of a container and no half of an image.
   - Many hosts that share the folder of the containers, or O(images_path), import an image once. The others wait for it.
 requirements:
   - enroot 4.1 or later
@@ -49,7 +50,8 @@ options:
     default: false
   images_path:
     description:
-      - A folder in which imported images stay as files, such as one on the shared storage. The user has to be able to write it.
+      - A folder in which imported images stay as files, such as one on the shared storage. The user has to be able to
+        write there.
       - Without it an image is imported for the one container, and not kept.
     type: path
   on_image_change:
@@ -218,7 +220,7 @@ class Enroot:
     def _ask(self, *arguments: str) -> Result:
         result = self._run(["enroot", *arguments])
         if result.rc != 0:
-            raise EnrootError(enroot.explain(result))
+            raise EnrootError(enroot.explain(result.rc, f"{result.stdout}\n{result.stderr}"))
         return result
 
     def _do(self, *arguments: str) -> None:
@@ -245,7 +247,7 @@ class Enroot:
             status = os.stat(image.source)
         except OSError as error:
             raise EnrootError(f"image: {image.source}: {error.strerror}") from None
-        return f"size={status.st_size} mtime={status.st_mtime_ns}"
+        return enroot.file_digest(status.st_size, status.st_mtime_ns)
 
     def image_path(self, image: Image) -> str:
         """Where the file of an imported image is kept."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils import enroot
-from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.module_utils.enroot import EnrootError, Image, Origin, Wish
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -84,7 +83,7 @@ def test_two_registries_share_no_file() -> None:
 
 
 def test_info() -> None:
-    text = "Enroot version: 4.1.2\nConfig file: /etc/enroot/enroot.conf\n\nEnvironment variables:\n  ENROOT_DATA_PATH=/d/a b=c\n"
+    text = "Enroot version: 4.1.2\nConfig file: /etc/x\n\nEnvironment variables:\n  ENROOT_DATA_PATH=/d/a b=c\n"
     assert enroot.parse_info(text) == {"ENROOT_DATA_PATH": "/d/a b=c"}
     assert enroot.parse_info("") == {}
 
@@ -115,7 +114,7 @@ def test_origins() -> None:
     ("stderr", "words"),
     [
         (
-            "[INFO] Querying registry for permission grant\n[ERROR] URL https://nvcr.io/v2/a returned error code: 401 Unauthorized",
+            "[INFO] Querying registry\n[ERROR] URL https://nvcr.io/v2/a returned error code: 401 Unauthorized",
             "the registry refuses: no credentials, wrong ones, or no right to this image (enroot: URL https://nvcr.io/v2/a"
             " returned error code: 401 Unauthorized)",
         ),
@@ -139,14 +138,14 @@ def test_origins() -> None:
     ],
 )
 def test_errors_in_words(stderr: str, words: str) -> None:
-    said = enroot.explain(Result(["enroot"], 1, "", stderr + "\n"))
+    said = enroot.explain(1, stderr + "\n")
     assert said.startswith(words)
     assert stderr.splitlines()[0].replace("[ERROR] ", "") in said or "INFO" in stderr
 
 
 def test_errors_that_nobody_foresaw() -> None:
-    assert enroot.explain(Result([], 3, "", "[WARN] a\n[ERROR] b\n")) == "enroot: b"
-    assert enroot.explain(Result([], 3, "", "")) == "enroot: no word, exit code 3"
+    assert enroot.explain(3, "[WARN] a\n[ERROR] b\n") == "enroot: b"
+    assert enroot.explain(3, "") == "enroot: no word, exit code 3"
 
 
 # --- what to do -------------------------------------------------------------------------------------------------------

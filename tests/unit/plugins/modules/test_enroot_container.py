@@ -165,7 +165,7 @@ def test_many_hosts_import_once(host: Host) -> None:
 
 
 def test_only_the_image(host: Host) -> None:
-    options = {"image": "ubuntu:20.04", "images_path": str(host.images), "state": "imported"}
+    options: dict[str, Any] = {"image": "ubuntu:20.04", "images_path": str(host.images), "state": "imported"}
     assert host.run(check=True, **options)["changed"]
     result = host.run(**options)
     assert (result["changed"], result["path"]) == (True, str(host.images / f"{HUB}+library+ubuntu+20.04.sqsh"))
@@ -228,12 +228,12 @@ def test_no_such_image_and_no_registry(host: Host) -> None:
 def test_an_import_that_ends_in_the_middle(host: Host) -> None:
     host.tool.unlink()
     host.tool.write_text(
-        f'#!/bin/sh\nif [ "$1" = import ]; then echo half > "$3"; echo "Write failed because No space left on device" >&2;'
+        '#!/bin/sh\nif [ "$1" = import ]; then echo half > "$3"; echo "No space left on device" >&2;'
         f' exit 1; fi\nexec {DOUBLE} "$@"\n'
     )
     host.tool.chmod(0o755)
-    for images in ({}, {"images_path": str(host.images)}):
-        assert "the disk is full" in host.fails(name="box", image="ubuntu:20.04", **images)
+    for images in (None, str(host.images)):
+        assert "the disk is full" in host.fails(name="box", image="ubuntu:20.04", images_path=images)
         assert host.all() == []
 
 
