@@ -99,11 +99,13 @@ def test_the_plugin_takes_its_option(cluster: Cluster) -> None:
 
 
 def test_a_plugin_that_does_not_load_stays_out(cluster: Cluster) -> None:
-    make = "mkdir -p /tmp/bad && cd /tmp/bad && echo 'int x;' > bad.c && printf 'spank_mark.so:\\n\\tcc -shared -o $@ bad.c\\n'"
-    node(cluster).output(f"{make} > Makefile && tar -czf /tmp/bad.tgz Makefile bad.c")
+    make = "printf 'spank_mark.so:\\n\\tcc -shared -o $@ bad.c\\n' > Makefile"
+    node(cluster).output(
+        f"mkdir -p /tmp/bad && cd /tmp/bad && echo 'int x;' > bad.c && {make} && tar -czf /tmp/bad.tgz *"
+    )
     options = {"path": "/usr/local/lib/aicluster/spank", "plugins": [{"name": "spank_mark", "source": "/tmp/bad.tgz"}]}
     argv = play.command("ansible", "nodes", "-i", cluster.inventory, "-m", "aicluster.slurm.spank_plugins", "-b")
-    with pytest.raises(AssertionError, match="spank_mark: Slurm does not load it: .*symbol missing"):
+    with pytest.raises(AssertionError, match=r"spank_mark: Slurm does not load it: .*symbol missing"):
         play.run([*argv, "-a", json.dumps(options)])
     assert cluster.as_user("srun -t1 --mark=x printenv MARK") == "seen-x"
 
@@ -179,7 +181,7 @@ def test_the_epilog_takes_what_the_job_left(cluster: Cluster) -> None:
     store = "$(getent passwd $(id -un) | cut -d: -f6)/.local/share/enroot"
     job = f"cd {store} && mkdir pyxis_$SLURM_JOB_ID.0 pyxis_mine pyxis_{{}}.0".format("999999")
     as_user(cluster, f"srun -t1 sh -c {shlex.quote(job)}")
-    assert sorted(wait_for(lambda: containers(cluster), lambda found: len(found) == 2)) == [
+    assert wait_for(lambda: containers(cluster), lambda found: len(found) < 3) == [
         "pyxis_999999.0",
         "pyxis_mine",
     ]

@@ -15,9 +15,8 @@ sed -n 's/^\(-\{0,1\}\)\([a-z_.]*\) = \([0-9]*\)$/\1 \2 \3/p' "$sysctl" | while 
     /lib/systemd/systemd-sysctl "$sysctl"
 done
 
-while read -r kind path mode owner group _age; do
-    [ "$kind" = d ] || continue
+sed -n 's/^d //p' "$tmpfiles" | while read -r path mode owner group _age; do
     if [ "$(stat -c '%a %U %G' "$path" 2>/dev/null)" = "${mode#0} $owner $group" ]; then continue; fi
     echo "$path"
     systemd-tmpfiles --create "$tmpfiles"
-done <"$tmpfiles"
+done
