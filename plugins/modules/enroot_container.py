@@ -138,10 +138,11 @@ commands:
 """
 
 import fcntl
+import json
 import os
 import pwd
 from contextlib import contextmanager
-from typing import Any, Iterator, Mapping
+from typing import Any, Callable, Iterator, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aicluster.slurm.plugins.module_utils import enroot
@@ -149,23 +150,47 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import Res
 from ansible_collections.aicluster.slurm.plugins.module_utils.enroot import EnrootError, Image, Origin, Wish
 
 
-def become(name: str) -> None:
+def become(account: pwd.struct_passwd) -> None:
     """Be this user from now on, for good: what follows happens with no other rights than theirs."""
-    try:
-        account = pwd.getpwnam(name)
-    except KeyError:
-        raise EnrootError(f"user: found {name}; accepted: an account of this host") from None
-    if account.pw_uid == os.geteuid():
-        return
-    if os.geteuid() != 0:
-        raise EnrootError(f"user: found {name}; accepted for whoever is not root: oneself")
-    os.initgroups(name, account.pw_gid)
+    os.initgroups(account.pw_name, account.pw_gid)
     os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
     os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
-    environment = enroot.users_environment(name, account.pw_dir, os.environ.items())
+    environment = enroot.users_environment(account.pw_name, account.pw_dir, os.environ.items())
     os.environ.clear()
     os.environ.update(environment)
     os.chdir("/")  # what root was in may be closed to the user
+
+
+def do_as(name: str | None, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What the work returns, done by a process of that user's; this one has to stay who it is, to read its own code."""
+    try:
+        account = pwd.getpwnam(name) if name else pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise EnrootError(f"user: found {name}; accepted: an account of this host") from None
+    if account.pw_uid == os.geteuid():
+        return work()
+    if os.geteuid() != 0:
+        raise EnrootError(f"user: found {name}; accepted for whoever is not root: oneself")
+    receiver, sender = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            become(account)
+            answer: dict[str, Any] = {"outcome": work()}
+        except (EnrootError, OSError) as error:
+            answer = {"error": str(error)}
+        with os.fdopen(sender, "w", encoding="utf-8") as pipe:
+            pipe.write(json.dumps(answer))
+        os._exit(0)
+    os.close(sender)
+    with os.fdopen(receiver, encoding="utf-8") as pipe:
+        text = pipe.read()
+    os.waitpid(child, 0)
+    said: dict[str, Any] = json.loads(text or '{"error": "the process of the user ended without a word"}')
+    if "error" in said:
+        raise EnrootError(said["error"])
+    outcome: dict[str, Any] = said["outcome"]
+    return outcome
 
 
 @contextmanager
@@ -405,16 +430,18 @@ def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
             "commands": [],
             "msg": "no enroot on this host yet",
         }
-    if params["user"]:
-        become(params["user"])
-    tool = Enroot(run, params["images_path"])
-    if of_container:
-        wish = Wish(str(name), image, params["state"], params["on_image_change"], params["force"])
-        found = manage_container(tool, wish, module.check_mode)
-    else:
-        assert image is not None  # as check() saw to
-        found = manage_image(tool, image, params["state"], params["force"], module.check_mode)
-    return {**named, **found, "commands": tool.commands}
+
+    def work() -> dict[str, Any]:
+        tool = Enroot(run, params["images_path"])
+        if of_container:
+            wish = Wish(str(name), image, params["state"], params["on_image_change"], params["force"])
+            found = manage_container(tool, wish, module.check_mode)
+        else:
+            assert image is not None  # as check() saw to
+            found = manage_image(tool, image, params["state"], params["force"], module.check_mode)
+        return {**named, **found, "commands": tool.commands}
+
+    return do_as(params["user"], work)
 
 
 def main() -> None:

@@ -86,7 +86,7 @@ def test_settings(cluster: Cluster) -> None:
 
 
 def test_folders_come_back_at_boot(cluster: Cluster) -> None:
-    node(cluster).output("rm -rf /run/enroot && systemctl restart systemd-tmpfiles-setup")
+    node(cluster).output("rm -rf /run/enroot && systemd-tmpfiles --create --boot")
     assert node(cluster).output("stat -c %a /run/enroot") == "1777"
 
 
@@ -156,7 +156,7 @@ def test_a_private_image_after_the_login(cluster: Cluster, ask: Ask) -> None:
 def test_a_full_disk(cluster: Cluster, ask: Ask) -> None:
     """A true one: a file system without room, as the store of the user."""
     store = "/mnt/small"
-    node(cluster).output(f"mkdir -p {store} && mount -t tmpfs -o size=16k,mode=1777 none {store}")
+    node(cluster).output(f"mkdir -p {store} && mount -t tmpfs -o size=8k,mode=1777 none {store}")
     setting = f"ENROOT_DATA_PATH {store}/data"
     node(cluster).output(f"cp -a /etc/enroot/enroot.conf /tmp/ && echo {setting} >> /etc/enroot/enroot.conf")
     try:
@@ -201,4 +201,5 @@ def test_containers_without_a_source_are_refused(cluster: Cluster) -> None:
 def test_another_run_changes_nothing_and_a_setting_only_its_file(cluster: Cluster) -> None:
     change = ["-e", json.dumps({"nodes_containers_config": {"ENROOT_MOUNT_HOME": True}})]
     seen = play.changes(play.site(cluster.inventory, "--check", *change))
-    assert seen == {(name, "Write what enroot and the commands of users read") for name in ("head0", "node1")}
+    task = "aicluster.slurm.nodes : Write what enroot and the commands of users read"
+    assert seen == {("head0", task), ("node1", task)}

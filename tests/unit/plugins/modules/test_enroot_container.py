@@ -279,3 +279,4 @@ def test_another_user(host: Host) -> None:
     result = host.run(name="box", image="ubuntu:20.04", user="nobody")
     assert result.get("changed"), result
     assert {path.stat().st_uid for path in store.rglob("*")} == {account.pw_uid}
+    assert "found a container of" in host.fails(name="box", image="nvcr.io#nvidia/tf:1", user="nobody")
