@@ -11,7 +11,8 @@ short_description: Everything that stands in the way of a cluster, as one report
 version_added: 0.1.0
 author: aicluster.slurm contributors (@aicluster)
 description:
-  - Judges the inventory, and what the hosts said of themselves (M(aicluster.slurm.host_survey)).
+  - Judges the inventory, and what the hosts said of themselves (M(aicluster.slurm.host_survey)) and of the
+    others (M(aicluster.slurm.host_reach)).
   - Each finding names the host, what was found, what is accepted, and what to do. Its check decides whether it fails
     the run, warns, or is left out.
 options:
@@ -71,7 +72,7 @@ def preflight_report(
         level_of = levels(rules["levels"])
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from None
-    surveys = {name: (hostvars[name].get("__preflight_survey") or {}).get("survey") for name in rules["run"]}
+    surveys = {name: _answers(hostvars[name], rules["hosts"].get(name) or {}) for name in rules["run"]}
     views = [_view(name, groups, hostvars[name], survey, rules) for name, survey in surveys.items() if survey]
     volumes = (rules["minima"].get("control") or {}).get("size_gb") or {}
     lines = inventory_findings(
@@ -82,7 +83,7 @@ def preflight_report(
         *control_findings({path: shutil.disk_usage(path).total / 1e9 for path in volumes}, rules["minima"]),
         *lost_findings(name for name, survey in surveys.items() if not survey),
         *survey_findings(views, _rules(groups, rules)),
-        *_unconfined(hostvars, rules),
+        *_unconfined(surveys, rules),
     ]
     records = [{**each._asdict(), "level": level_of[each.check], "text": str(each)} for each in findings]
     records = [each for level in ("fail", "warn") for each in records if each["level"] == level]
@@ -91,6 +92,22 @@ def preflight_report(
         "failed": [each["text"] for each in records if each["level"] == "fail"],
         "warned": [each["text"] for each in records if each["level"] == "warn"],
         "hosts": surveys,
+    }
+
+
+def _answers(variables: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a host said, of itself and of the others where it was asked; None when it was not reached."""
+    survey = (variables.get("__cluster_survey") or {}).get("survey")
+    if not survey:
+        return None
+    unasked: dict[str, Any] = {"addresses": {}, "names": {}, "unreachable": [], "slurm": ""}
+    reach = (variables.get("__preflight_reach") or {}).get("reach") or unasked
+    own = {str(variables.get("inventory_hostname")), host.get("node"), host.get("hostname")}
+    return {
+        **survey,
+        **reach,
+        "slurm": survey["slurm"]["release"] or reach["slurm"],
+        "loopback": [name for name in survey["loopback"] if name in own],
     }
 
 
@@ -108,7 +125,7 @@ def _view(
         address=rules["hosts"][name]["address"],
         groups=groups_of(name, groups, rules["compute"]),
         survey=survey,
-        asked=rules["questions"][name]["resolve"],
+        asked=(rules["questions"].get(name) or {}).get("resolve") or {},
         container="container" in (facts.get("virtualization_tech_guest") or []),
         declares_gpus=bool(variables.get("gpu_devices")),
     )
@@ -125,19 +142,16 @@ def _rules(groups: Mapping[str, Sequence[str]], rules: Mapping[str, Any]) -> Rul
     )
 
 
-def _unconfined(hostvars: Mapping[str, Mapping[str, Any]], rules: Mapping[str, Any]) -> list[Finding]:
+def _unconfined(surveys: Mapping[str, Mapping[str, Any] | None], rules: Mapping[str, Any]) -> list[Finding]:
     """The compute hosts that cannot confine jobs, where that was to be found out."""
     if rules["confinement"] != "auto":
         return []
-    probes = {
-        name: hostvars[name].get("__cluster_cgroup_probe") or {} for name in rules["compute"] if name in rules["run"]
-    }
     accepted = "a writable cgroup v2, or cluster_confinement: none"
     fix = "Else no node keeps its jobs inside their CPUs, memory and GPUs"
     return [
         Finding("cgroup", name, "confinement", "no writable cgroup v2", accepted, fix)
-        for name, probe in probes.items()
-        if probe.get("rc", 0) != 0
+        for name in rules["compute"]
+        if (survey := surveys.get(name)) and not survey["kernel"]["cgroup_v2"]
     ]
 
 

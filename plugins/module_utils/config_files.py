@@ -129,13 +129,14 @@ def read_whole(path: str) -> str:
         return file.read()
 
 
-def write_whole(path: str, text: str) -> None:
-    """Readable for all, on the disk before it takes the old one's place."""
+def write_whole(path: str, text: str, mode: int = 0o644, uid: int = -1, gid: int = -1) -> None:
+    """On the disk before it takes the old one's place; readable for all, and ours, unless told otherwise."""
     handle, aside = tempfile.mkstemp(dir=os.path.dirname(path), prefix=_ASIDE)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
-            os.fchmod(file.fileno(), 0o644)
+            os.fchown(file.fileno(), uid, gid)
+            os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)

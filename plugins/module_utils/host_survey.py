@@ -1,23 +1,22 @@
 # SPDX-FileCopyrightText: aicluster.slurm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host is and has, as far as it decides whether it can be part of a cluster. Reads only.
+"""What a host is and has, as far as a cluster needs to know. Reads only.
 
-Sources: hosts(5), proc(5), filesystems(5), dpkg-query(1), apt-cache(8), nvidia-smi(1).
+Sources: hosts(5), proc(5), filesystems(5), os-release(5), ip(8), systemd-detect-virt(1), dpkg-query(1), nvidia-smi(1),
+slurmd(8).
 """
 
 from __future__ import annotations
 
-import errno
 import fnmatch
 import ipaddress
+import json
 import os
 import re
-import selectors
-import socket
 import threading
 import time
 from contextlib import suppress
-from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Runner
 
@@ -26,20 +25,17 @@ Read = Callable[[str], str]
 
 GB = 10**9
 
-# slurmd and slurmctld are of one source package; a head that is no node has only the second.
-DPKG = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status} ${Version}\\n"]
-POLICY = ["apt-cache", "policy", "slurm-client"]
+DPKG = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Want} ${db:Status-Status} ${Version}\\n"]
+IP_ADDRESSES = ["ip", "-4", "-json", "address"]
+# The address that packets to elsewhere come from; none is sent.
+IP_DEFAULT = ["ip", "-4", "-json", "route", "get", "8.8.8.8"]
+CONTAINER = ["systemd-detect-virt", "--container"]
+SLURMD = ["slurmd", "-C"]
 NVIDIA = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
 
 _PCI = "/sys/bus/pci/devices"
+_CGROUPS = "/sys/fs/cgroup"
 _VENDORS = {"0x10de": "NVIDIA", "0x1002": "AMD"}
-
-
-class Target(NamedTuple):
-    """A port that has to be reachable."""
-
-    host: str
-    port: int
 
 
 class Account(NamedTuple):
@@ -49,14 +45,16 @@ class Account(NamedTuple):
     uid: int
     group: str
     gid: int
+    home: str
+    shell: str
 
 
 # --- Pure -------------------------------------------------------------------------------------------------------------
 
 
-def loopback_names(text: str, names: Iterable[str]) -> list[str]:
-    """Those of the names that a hosts file puts on a loopback address; 127.0.1.1 is ours to remove, see role common."""
-    found = set()
+def loopback_names(text: str) -> list[str]:
+    """The names that a hosts file puts on a loopback address; 127.0.1.1 is ours to remove, see role common."""
+    found = {}
     for line in text.splitlines():
         address, *listed = line.split("#")[0].split() or [""]
         try:
@@ -64,20 +62,58 @@ def loopback_names(text: str, names: Iterable[str]) -> list[str]:
         except ValueError:
             continue
         if loopback and address != "127.0.1.1":
-            found.update(listed)
-    return [name for name in dict.fromkeys(names) if name in found and name != "localhost"]
+            found.update(dict.fromkeys(listed))
+    return [name for name in found if name != "localhost"]
 
 
-def installed_packages(text: str) -> dict[str, str]:
-    """Version by name, from what DPKG prints."""
+def distribution(os_release: str, debian_version: str) -> dict[str, str]:
+    """The operating system under the names and in the spelling of Ansible's facts."""
+    words = dict(line.split("=", 1) for line in os_release.splitlines() if "=" in line)
+    words = {key: value.strip("\"'") for key, value in words.items()}
+    name = {"debian": "Debian", "ubuntu": "Ubuntu"}.get(words.get("ID", ""), words.get("NAME", "unknown"))
+    version = words.get("VERSION_ID", "unknown")
+    if name == "Debian" and re.fullmatch(r"[0-9.]+", debian_version.strip()):
+        version = debian_version.strip()
+    return {
+        "distribution": name,
+        "distribution_version": version,
+        "distribution_major_version": version.split(".")[0],
+    }
+
+
+def ipv4_addresses(text: str) -> list[str]:
+    """The addresses outside loopback, from what IP_ADDRESSES prints."""
+    links = json.loads(text or "[]")
+    return [
+        info["local"]
+        for link in links
+        for info in link.get("addr_info", [])
+        if info.get("family") == "inet" and "LOOPBACK" not in link.get("flags", [])
+    ]
+
+
+def mount_at(path: str, mounts: str) -> tuple[str, str]:
+    """Source and type of the file system that is mounted at a path, from /proc/self/mounts; empty where none is."""
+    found = ("", "")
+    for line in mounts.splitlines():
+        source, where, kind, *_rest = [word.replace("\\040", " ") for word in line.split(" ")]
+        if where == path:
+            found = (source, kind)
+    return found
+
+
+class Package(NamedTuple):
+    """An installed package."""
+
+    want: str
+    """install, or hold."""
+    version: str
+
+
+def installed_packages(text: str) -> dict[str, Package]:
+    """What is installed by name, from what DPKG prints."""
     rows = (line.split() for line in text.splitlines())
-    return {row[0]: row[2] for row in rows if len(row) == 3 and row[1] == "installed"}
-
-
-def candidate_version(text: str) -> str:
-    """The version that apt would install, from what POLICY prints; empty where there is none."""
-    match = re.search(r"^ *Candidate: *(?!\(none\))(\S+)", text, re.MULTILINE)
-    return match[1] if match else ""
+    return {row[0]: Package(row[1], row[3]) for row in rows if len(row) == 4 and row[2] == "installed"}
 
 
 def slurm_version(package: str) -> str:
@@ -113,6 +149,17 @@ def account_conflicts(wanted: Account, users: Mapping[str, int], groups: Mapping
     return found
 
 
+def account_is_there(wanted: Account, passwd: str, group: str, shadow: str) -> bool:
+    """Whether the account is as it has to be and has no password, from passwd(5), group(5) and shadow(5)."""
+    user = f"{wanted.user}:x:{wanted.uid}:{wanted.gid}:"
+    home = f":{wanted.home}:{wanted.shell}"
+    return (
+        any(line.startswith(user) and line.endswith(home) for line in passwd.splitlines())
+        and any(line.startswith(f"{wanted.group}:x:{wanted.gid}:") for line in group.splitlines())
+        and any(line.startswith(f"{wanted.user}:!") for line in shadow.splitlines())
+    )
+
+
 # --- Looking ----------------------------------------------------------------------------------------------------------
 
 
@@ -135,9 +182,11 @@ def kernel_abilities(read: Read) -> dict[str, bool]:
         read("/proc/sys/kernel/unprivileged_userns_clone").strip(),
     )
     return {
-        "nfs": "nfs4" in here or "/nfs.ko" in ready,
+        "nfs": "nfs4" in here or "/nfsv4.ko" in ready,
         "nfsd": "nfsd" in here or "/nfsd.ko" in ready,
-        "cgroup_v2": "cgroup2" in here,
+        # A container that shows its cgroups but may not write them runs jobs, and confines none.
+        "cgroup_v2": os.path.isfile(f"{_CGROUPS}/cgroup.controllers")
+        and os.access(f"{_CGROUPS}/cgroup.procs", os.W_OK),
         "user_namespaces": limits[0] not in ("", "0") and limits[1] != "0",
     }
 
@@ -156,11 +205,40 @@ def gpus(run: Runner, read: Read, pci: str = _PCI) -> dict[str, Any]:
     return {"counted": counted, "driver": driver, "capabilities": capabilities}
 
 
-def slurm_versions(run: Runner, full: bool) -> str:
-    """The release of Slurm that is installed, else (`full`) the one that apt would install; empty where neither is."""
-    packages = installed_packages(run([*DPKG, "slurmctld", "slurmd", "slurm-client"]).stdout)
-    found = slurm_version(next(iter(packages.values()), ""))
-    return found or (slurm_version(candidate_version(run(POLICY).stdout)) if full else "")
+def facts(run: Runner, read: Read) -> dict[str, Any]:
+    """Those of Ansible's facts that the roles read, under their names: gathering them all takes a second of a CPU."""
+    container = run(CONTAINER)
+    routes = json.loads(run(IP_DEFAULT).stdout or "[]")
+    return {
+        **distribution(read("/etc/os-release"), read("/etc/debian_version")),
+        "hostname": os.uname().nodename.split(".")[0],
+        "all_ipv4_addresses": ipv4_addresses(run(IP_ADDRESSES).stdout),
+        "default_ipv4": {"address": routes[0]["prefsrc"]} if routes and "prefsrc" in routes[0] else {},
+        "virtualization_tech_guest": ["container", container.stdout.strip()] if container.rc == 0 else [],
+    }
+
+
+def slurm(run: Runner) -> dict[str, Any]:
+    """The installed packages, their release (empty where none is), and what slurmd says of the hardware."""
+    packages = installed_packages(run([*DPKG, "slurm*"]).stdout)
+    daemons = [packages[name].version for name in ("slurmctld", "slurmd", "slurm-client") if name in packages]
+    return {
+        "packages": {name: package.want for name, package in packages.items()},
+        "release": slurm_version(daemons[0]) if daemons else "",
+        "slurmd": slurmd(run) if "slurmd" in packages else {},
+    }
+
+
+def slurmd(run: Runner) -> dict[str, Any]:
+    """What slurmd says of the hardware, and its version."""
+    hardware = run(SLURMD)
+    version = run(["slurmd", "-V"]).stdout.split()
+    return {
+        "rc": hardware.rc,
+        "stdout": hardware.stdout,
+        "stderr": hardware.stderr,
+        "version": version[-1] if version else "",
+    }
 
 
 def matching_packages(run: Runner, patterns: Sequence[str]) -> list[str]:
@@ -200,56 +278,6 @@ def disk_size(path: str) -> dict[str, float]:
     return {"size_gb": round(size / GB, 1), "free_gb": round(free / GB, 1)}
 
 
-def is_mounted(path: str, mounts: str) -> bool:
-    """Whether /proc/self/mounts has a mount at the path; asking the file system could wait for a dead server."""
-    return any(line.split()[1:2] == [path] for line in mounts.splitlines())
-
-
 def entries(path: str) -> list[str]:
     """A few of the names in a folder."""
     return sorted(os.listdir(path))[:5] if os.path.isdir(path) else []
-
-
-def addresses(name: str) -> list[str]:
-    """The IPv4 addresses of a name, as the system's resolver tells them."""
-    infos = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
-    return sorted({str(info[4][0]) for info in infos})
-
-
-def names(address: str) -> list[str]:
-    """The names of an address, as the system's resolver tells them."""
-    name, others, _addresses = socket.gethostbyaddr(address)
-    return sorted({name, *others})
-
-
-def unreachable(targets: Iterable[Target], seconds: float) -> list[str]:
-    """The ports that packets do not reach, all tried at once. A port that refuses is reachable: nothing listens yet."""
-    lost = []
-    with selectors.DefaultSelector() as selector:
-        for target in targets:
-            family = socket.AF_INET6 if ":" in target.host else socket.AF_INET
-            attempt = socket.socket(family, socket.SOCK_STREAM)
-            attempt.setblocking(False)
-            code = attempt.connect_ex(tuple(target))
-            if code == errno.EINPROGRESS:
-                selector.register(attempt, selectors.EVENT_WRITE, (attempt, target))
-                continue
-            attempt.close()
-            if code not in (0, errno.ECONNREFUSED):
-                lost.append(_lost(target, code))
-        end = time.monotonic() + seconds
-        while selector.get_map():
-            ready = selector.select(max(0.0, end - time.monotonic()))
-            keys = [key for key, _events in ready] or list(selector.get_map().values())
-            for key in keys:
-                attempt, target = key.data
-                code = attempt.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if ready else errno.ETIMEDOUT
-                selector.unregister(attempt)
-                attempt.close()
-                if code not in (0, errno.ECONNREFUSED):
-                    lost.append(_lost(target, code))
-    return sorted(lost)
-
-
-def _lost(target: Target, code: int) -> str:
-    return f"{target.host} port {target.port} ({os.strerror(code)})"

@@ -3,17 +3,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 
-"""What a host is and has, for the role preflight."""
+"""What a host is and has, in one go."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_survey
-short_description: What a host is and has, for a check before a cluster is made
+short_description: What a host is and has, in one go
 version_added: 0.1.0
 author: aicluster.slurm contributors (@aicluster)
 description:
-  - Looks at everything in one go and changes nothing. What it means is decided by the role C(preflight).
+  - Looks at everything that the roles need to know of a host, and changes nothing. What it means is decided by them.
+  - Sets those of Ansible's facts that the roles read; see M(ansible.builtin.setup) for more.
 options:
   sent:
     description: The time on the control host when this was asked, in seconds since 1970.
@@ -49,38 +50,19 @@ options:
         description: Its number.
         type: int
         required: true
+      home:
+        description: The home.
+        type: path
+        required: true
+      shell:
+        description: The login shell.
+        type: path
+        required: true
   packages:
     description: Patterns of packages that are looked for.
     type: list
     elements: str
     default: []
-  names:
-    description: Names of this host, which may not be on a loopback address.
-    type: list
-    elements: str
-    default: []
-  resolve:
-    description: Names that are resolved, to the addresses that they should have.
-    type: dict
-    default: {}
-  connect:
-    description: Ports that have to be reachable.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      host:
-        description: An address.
-        type: str
-        required: true
-      port:
-        description: A TCP port.
-        type: int
-        required: true
-  full:
-    description: Whether to ask apt for the version of Slurm where none is installed.
-    type: bool
-    default: false
 attributes:
   check_mode:
     description: Can run in check mode and tell the same.
@@ -88,6 +70,10 @@ attributes:
   diff_mode:
     description: Changes nothing.
     support: none
+  facts:
+    description: Sets C(distribution), C(distribution_version), C(distribution_major_version), C(hostname),
+      C(all_ipv4_addresses), C(default_ipv4) with its C(address), and C(virtualization_tech_guest) of a container.
+    support: full
   idempotent:
     description: Changes nothing.
     support: full
@@ -102,9 +88,7 @@ EXAMPLES = r"""
   aicluster.slurm.host_survey:
     sent: "{{ now().timestamp() }}"
     paths: [/, /var/lib]
-    account: {user: cluster, uid: 10000, group: cluster, gid: 10000}
-    connect:
-      - {host: 10.0.0.3, port: 6817}
+    account: {user: cluster, uid: 10000, group: cluster, gid: 10000, home: /home/cluster, shell: /bin/bash}
   register: survey
 """
 
@@ -112,8 +96,12 @@ RETURN = r"""
 survey:
   description:
     - C(architecture), C(python), C(cpus), C(memory_mb), C(disks) (C(size_gb) and C(free_gb) by path; a path that does
-      not answer is left out), C(kernel), C(gpus), C(slurm) (its release), C(packages), C(conflicts) with the account,
-      C(share), C(loopback) (own names there), C(addresses) by name, C(names) by address, C(unreachable) ports.
+      not answer is left out), C(kernel), C(gpus), C(packages).
+    - C(account), whether it is there as it has to be, and C(conflicts) with it.
+    - C(slurm) with its C(packages) and whether each is held, its C(release), and where slurmd is installed C(slurmd)
+      with how C(slurmd -C) ended, what it said, and the C(version).
+    - C(share) with C(source) and C(fstype) where something is mounted, else what a mount would hide.
+    - C(loopback), the names that C(/etc/hosts) puts on a loopback address.
     - C(ahead) is how many seconds this clock is ahead of the control host's; it includes the time that asking took.
     - C(uid) is who this ran as.
   type: dict
@@ -130,12 +118,11 @@ from typing import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aicluster.slurm.plugins.module_utils import host_survey
-from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result, module_runner
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import NOT_THERE, Result, module_runner
 from ansible_collections.aicluster.slurm.plugins.module_utils.host_survey import disk_size, in_time, read_file
 
 DISK_SECONDS = 5.0
-RESOLVE_SECONDS = 3.0
-CONNECT_SECONDS = 3.0
+ACCOUNTS = ("/etc/passwd", "/etc/group", "/etc/shadow")
 
 
 def main() -> None:
@@ -153,34 +140,30 @@ def main() -> None:
                     "uid": {"type": "int", "required": True},
                     "group": {"type": "str", "required": True},
                     "gid": {"type": "int", "required": True},
+                    "home": {"type": "path", "required": True},
+                    "shell": {"type": "path", "required": True},
                 },
             },
             "packages": {"type": "list", "elements": "str", "default": []},
-            "names": {"type": "list", "elements": "str", "default": []},
-            "resolve": {"type": "dict", "default": {}},
-            "connect": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {"host": {"type": "str", "required": True}, "port": {"type": "int", "required": True}},
-            },
-            "full": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     # Before anything that takes time.
     ahead = time.time() - module.params["sent"]
-    params, resolve, run = module.params, module.params["resolve"], module_runner(module)
+    params, run = module.params, module_runner(module)
 
     def run_if_there(argv: Sequence[str]) -> Result:
-        return run(argv) if module.get_bin_path(argv[0]) else Result(list(argv), 127, "", "")
+        # Slurm's daemons and ip are where only root's PATH leads.
+        there = module.get_bin_path(argv[0], opt_dirs=["/usr/sbin", "/sbin"])
+        return run([there, *argv[1:]]) if there else Result(list(argv), NOT_THERE, "", "")
 
-    share, mounts = params["share"], read_file("/proc/self/mounts")
-    mounted = host_survey.is_mounted(share, mounts)
+    share, account = params["share"], host_survey.Account(**params["account"])
+    source, fstype = host_survey.mount_at(share, read_file("/proc/self/mounts"))
     users = {entry.pw_name: entry.pw_uid for entry in pwd.getpwall()}
     groups = {entry.gr_name: entry.gr_gid for entry in grp.getgrall()}
     module.exit_json(
         changed=False,
+        ansible_facts=host_survey.facts(run_if_there, read_file),
         survey={
             "ahead": round(ahead, 1),
             "architecture": platform.machine(),
@@ -191,16 +174,13 @@ def main() -> None:
             "disks": in_time({path: partial(disk_size, path) for path in params["paths"]}, DISK_SECONDS),
             "kernel": host_survey.kernel_abilities(read_file),
             "gpus": host_survey.gpus(run_if_there, read_file),
-            "slurm": host_survey.slurm_versions(run_if_there, params["full"]),
+            "slurm": host_survey.slurm(run_if_there),
             "packages": host_survey.matching_packages(run_if_there, params["packages"]),
-            "conflicts": host_survey.account_conflicts(host_survey.Account(**params["account"]), users, groups),
-            "share": {"mounted": mounted, "hides": [] if mounted else host_survey.entries(share)},
-            "loopback": host_survey.loopback_names(read_file("/etc/hosts"), params["names"]),
-            "addresses": in_time({name: partial(host_survey.addresses, name) for name in resolve}, RESOLVE_SECONDS),
-            "names": in_time({each: partial(host_survey.names, each) for each in resolve.values()}, RESOLVE_SECONDS),
-            "unreachable": host_survey.unreachable(
-                [host_survey.Target(each["host"], each["port"]) for each in params["connect"]], CONNECT_SECONDS
-            ),
+            "conflicts": host_survey.account_conflicts(account, users, groups),
+            "account": host_survey.account_is_there(account, *map(read_file, ACCOUNTS)),
+            # Nobody looks into what is mounted: a dead server would hold that up for ever.
+            "share": {"source": source, "fstype": fstype, "hides": [] if source else host_survey.entries(share)},
+            "loopback": host_survey.loopback_names(read_file("/etc/hosts")),
         },
     )
 

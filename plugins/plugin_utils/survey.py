@@ -76,7 +76,7 @@ class View(NamedTuple):
     address: str
     groups: Sequence[str]
     survey: Mapping[str, Any]
-    """What the module host_survey returned."""
+    """What the modules host_survey and host_reach returned."""
     asked: Mapping[str, str]
     """The names that it had to resolve, with their addresses."""
     container: bool

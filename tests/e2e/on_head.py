@@ -37,12 +37,19 @@ class OnHead:
         # Ansible's own __init__ is for the controller, and a folder without one is no package of Python's.
         self.head.output(f"base64 -d {FOLDER}/code | tar -xz -C {FOLDER} && touch {FOLDER}/ansible/__init__.py")
 
-    def run(self, module: str, options: dict[str, Any], kill_after: int = 0) -> dict[str, Any]:
-        """What the module returns; nothing when it killed itself."""
+    def run(
+        self, module: str, options: dict[str, Any], kill_after: int = 0, before: tuple[str, str] | None = None
+    ) -> dict[str, Any]:
+        """What the module returns; nothing when it killed itself.
+
+        `before` names a command, and what a shell does before its first call.
+        """
         text = base64.b64encode(json.dumps(options).encode()).decode()
-        last = f" {kill_after}" if kill_after else ""
+        further = f" --kill-after {kill_after}" if kill_after else ""
+        if before:
+            further += f" --before {shlex.join(before)}"
         done = self.head.shell.run(
-            f"echo {text} | base64 -d | PYTHONPATH={FOLDER} timeout 200 python3 {FOLDER}/on_host.py {module}{last}"
+            f"echo {text} | base64 -d | PYTHONPATH={FOLDER} timeout 200 python3 {FOLDER}/on_host.py {module}{further}"
         )
         if kill_after and done.rc == KILLED:
             return {}

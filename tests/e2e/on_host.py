@@ -1,18 +1,21 @@
 # SPDX-FileCopyrightText: aicluster.slurm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs a module of this collection on the host itself, as Ansible would, and kills it in the middle when asked.
+"""Runs a module of this collection on the host itself, as Ansible would, and disturbs it in the middle when asked.
 
-python3 on_host.py MODULE [EFFECT] < options.json: with EFFECT the process kills itself after so many effects. An effect
-is a file that changes, or a command that changes something.
+python3 on_host.py MODULE [--kill-after EFFECTS] [--before COMMAND DISTURBANCE] < options.json: the process kills itself
+after so many effects (an effect is a file that changes, or a command that changes something); a shell runs DISTURBANCE
+before the first call of COMMAND.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import runpy
 import signal
+import subprocess
 import sys
 from typing import Any, Callable
 
@@ -59,14 +62,33 @@ def watch(effects: Effects) -> None:
     basic.AnsibleModule.run_command = counted
 
 
+def disturb(command: list[str], disturbance: str) -> None:
+    """Have a shell run something before the first call of a command."""
+    run_command = basic.AnsibleModule.run_command
+    left = [disturbance]
+
+    def disturbed(self: Any, argv: list[str], **kwargs: Any) -> Any:
+        if argv[: len(command)] == command and left:
+            subprocess.run(left.pop(), shell=True, check=True, stdin=subprocess.DEVNULL)
+        return run_command(self, argv, **kwargs)
+
+    basic.AnsibleModule.run_command = disturbed
+
+
 def main() -> None:
     """Run it."""
-    module, *last = sys.argv[1:]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("module")
+    parser.add_argument("--kill-after", type=int, default=0)
+    parser.add_argument("--before", nargs=2)
+    wanted = parser.parse_args(sys.argv[1:])
     basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": json.load(sys.stdin)}).encode()
     basic._ANSIBLE_PROFILE = "legacy"
-    if last:
-        watch(Effects(int(last[0])))
-    runpy.run_module(f"ansible_collections.aicluster.slurm.plugins.modules.{module}", run_name="__main__")
+    if wanted.kill_after:
+        watch(Effects(wanted.kill_after))
+    if wanted.before:
+        disturb(wanted.before[0].split(), wanted.before[1])
+    runpy.run_module(f"ansible_collections.aicluster.slurm.plugins.modules.{wanted.module}", run_name="__main__")
 
 
 main()

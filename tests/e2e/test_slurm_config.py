@@ -256,9 +256,12 @@ def test_a_mistake_changes_nothing(running: Running, mistake: str) -> None:
     assert re.search(expected, message), message
 
 
-def _rolled_back(running: Running, options: dict[str, Any]) -> str:
+RECONFIGURE = "scontrol reconfigure"
+
+
+def _rolled_back(running: Running, options: dict[str, Any], disturbance: str = "true") -> str:
     before = running.text()
-    result = running.module.run("slurm_config", options)
+    result = running.module.run("slurm_config", options, before=(RECONFIGURE, disturbance))
     assert result.get("failed"), result
     assert running.text() == before
     running.expect_peace()
@@ -278,29 +281,21 @@ def test_a_node_that_is_invalid_afterwards(running: Running) -> None:
 
 
 def test_a_controller_that_does_not_answer(running: Running) -> None:
-    # Frozen as soon as the new file is there, until the old one is back.
-    running.head.output(
-        f"nohup sh -c 'until grep -q e2eslow {CONF}; do sleep 0.05; done; pkill -STOP slurmctld;"
-        f" while grep -q e2eslow {CONF}; do sleep 0.05; done; pkill -CONT slurmctld' >/dev/null 2>&1 &"
-    )
     partitions = {**running.base["partitions"], "e2eslow": {"Nodes": "ALL"}}
-    message = _rolled_back(running, running.options(partitions=partitions, timeout=3))
+    # systemd wakes what it stops, so the restart of the rollback is the end of it.
+    message = _rolled_back(running, running.options(partitions=partitions, timeout=3), "pkill -STOP -x slurmctld")
     assert "the old files are back and in use" in message
 
 
 def test_a_node_that_is_silent_afterwards(running: Running) -> None:
-    if running.version() >= (23, 11):
-        pytest.skip("a reconfigure of 23.11 and later is mostly over before slurmctld notices that a node is silent")
     node = next(machine for machine in running.cluster.nodes if machine.node == running.free)
-    head = (
-        f"nohup sh -c 'until grep -q e2e9 {CONF}; do sleep 0.05; done; touch {running.output}/silent' >/dev/null 2>&1 &"
-    )
-    running.head.output(head)
+    ask, told = f"{running.output}/ask", f"{running.output}/told"
     node.output(
-        f"nohup sh -c 'until [ -e {running.output}/silent ]; do sleep 0.05; done; systemctl stop slurmd; sleep 14;"
-        f" systemctl start slurmd; rm {running.output}/silent' >/dev/null 2>&1 &"
+        f"nohup sh -c 'until [ -e {ask} ]; do sleep 0.05; done; systemctl stop slurmd; touch {told}; sleep 20;"
+        f" systemctl start slurmd; rm {ask} {told}' >/dev/null 2>&1 &"
     )
-    message = _rolled_back(running, running.options(nodes=[*running.base["nodes"], NEW], timeout=10))
+    options = running.options(nodes=[*running.base["nodes"], NEW], timeout=15)
+    message = _rolled_back(running, options, f"touch {ask}; until [ -e {told} ]; do sleep 0.05; done")
     assert f"nodes that responded before do not any more: {running.free}" in message
 
 

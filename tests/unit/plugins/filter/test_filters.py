@@ -202,58 +202,52 @@ MINIMA = {"head": {"size_gb": {"/": 10}}, "nodes": {"free_gb": {"/var/lib": 1}},
 
 def questions(store: dict[str, Any] | None = None, full: bool = False) -> Any:
     hosts = use("cluster_hosts", ["head0", "node1.local", "node2"], HOSTVARS, NETWORK, STORE)
-    return use("preflight_questions", hosts, GROUPS, ["node1.local", "node2"], MINIMA, store, full)
+    return use("preflight_questions", hosts, GROUPS, ["node1.local", "node2"], store, full)
 
 
 def test_preflight_questions() -> None:
     first = questions()
     assert first["node1.local"] == {
-        "paths": ["/var/lib"],
-        "names": ["node1", "node1.local", "debian"],
         "resolve": {"node1": "10.0.0.11", "head0": "10.0.0.1"},
         "connect": [{"host": "10.0.0.1", "port": 6817}, {"host": "10.0.0.12", "port": 6818}],
-        "full": True,
     }
-    assert first["head0"]["paths"] == ["/"]
     assert len(first["head0"]["connect"]) == 4
     # Later only what a new node is part of, and nothing where there is none.
     one = questions({"node1": {}})
-    assert (one["node1.local"]["resolve"], one["node1.local"]["full"]) == ({}, False)
+    assert one["node1.local"]["resolve"] == {}
     assert {each["host"] for each in one["head0"]["connect"]} == {"10.0.0.12"}
-    assert one["node2"]["full"] is True
-    assert all(not each["connect"] and not each["resolve"] for each in questions({"node1": {}, "node2": {}}).values())
+    assert one["node2"]["resolve"]
+    assert questions({"node1": {}, "node2": {}}) == {}
     assert questions({"node1": {}, "node2": {}}, full=True) == first
 
 
-SURVEY = {
-    "addresses": {},
+SURVEY: dict[str, Any] = {
     "ahead": 0.4,
     "conflicts": [],
     "cpus": 8,
     "disks": {"/": {"size_gb": 100.0, "free_gb": 50.0}, "/var/lib": {"size_gb": 100.0, "free_gb": 50.0}},
     "gpus": {"counted": {}, "driver": False, "capabilities": {}},
     "kernel": {"nfs": True, "nfsd": True, "cgroup_v2": True, "user_namespaces": True},
-    "loopback": [],
+    "loopback": ["ip6-localhost"],
     "memory_mb": 8000,
-    "names": {},
     "packages": [],
     "python": "3.11.2",
-    "share": {"mounted": False, "hides": []},
-    "slurm": "24.11",
+    "share": {"source": "", "fstype": "", "hides": []},
+    "slurm": {"release": "24.11", "packages": {}, "slurmd": {}},
     "uid": 0,
-    "unreachable": [],
 }
 
 
 def report(changes: dict[str, Any], **rules: Any) -> Any:
     answered = {
-        name: {**HOSTVARS[name], "__preflight_survey": {"survey": {**SURVEY, **(changes if name == "head0" else {})}}}
+        name: {**HOSTVARS[name], "__cluster_survey": {"survey": {**SURVEY, **(changes if name == "head0" else {})}}}
         for name in ("head0", "node1.local", "node2")
     }
-    answered["node2"] = {**answered["node2"], "__cluster_cgroup_probe": {"rc": 1}}
+    unconfined = {**SURVEY, "kernel": {**SURVEY["kernel"], "cgroup_v2": False}}
+    answered["node2"] = {**answered["node2"], "__cluster_survey": {"survey": unconfined}}
     groups = {**GROUPS, "nodes": ["node1.local", "node2", "node3"]}
     hosts = use("cluster_hosts", ["head0", "node1.local", "node2", "node3"], HOSTVARS, NETWORK, STORE)
-    asked = use("preflight_questions", hosts, groups, groups["nodes"], MINIMA, {}, False)
+    asked = use("preflight_questions", hosts, groups, groups["nodes"], {}, False)
     return use(
         "preflight_report",
         groups,
@@ -279,7 +273,7 @@ def report(changes: dict[str, Any], **rules: Any) -> Any:
 
 
 def test_preflight_report() -> None:
-    found = report({"uid": 1000, "kernel": {**SURVEY["kernel"], "nfsd": False}})  # type: ignore[dict-item]
+    found = report({"uid": 1000, "kernel": {**SURVEY["kernel"], "nfsd": False}})
     assert [(each["check"], each["where"], each["level"]) for each in found["findings"]] == [
         ("privileges", "head0", "fail"),
         ("connection", "node3", "warn"),
@@ -293,6 +287,13 @@ def test_preflight_report() -> None:
     assert report({}, minima={"control": {"size_gb": {"/": 10**9}}})["findings"][0]["where"] == "control host"
     with pytest.raises(AnsibleFilterError, match="preflight_levels: found the check 'x'"):
         report({}, levels={"x": "fail"})
+
+
+def test_preflight_report_of_the_way_to_others() -> None:
+    own = report({"loopback": ["head0", "ip6-localhost"]}, levels={"connection": "skip", "cgroup": "skip"})
+    assert [(each["check"], each["where"]) for each in own["findings"]] == [("names", "head0")]
+    assert own["hosts"]["head0"]["loopback"] == ["head0"]
+    assert own["hosts"]["head0"]["slurm"] == "24.11"
 
 
 def test_cluster_summary() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import socket
+import os
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,9 +16,21 @@ from ansible_collections.aicluster.slurm.plugins.module_utils import host_survey
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.modules import host_survey
 
-ACCOUNT = {"user": "cluster", "uid": 10000, "group": "cluster", "gid": 10000}
-DPKG = "slurmctld installed 22.05.8-4+deb12u3\nslurmd not-installed \nslurm-client config-files 22.05.8-4+deb12u3\n"
-POLICY = "slurm-client:\n  Installed: (none)\n  Candidate: 24.11.5-4\n  Version table:\n     24.11.5-4 500\n"
+ACCOUNT = {
+    "user": "cluster",
+    "uid": 10000,
+    "group": "cluster",
+    "gid": 10000,
+    "home": "/data/home/cluster",
+    "shell": "/bin/bash",
+}
+DPKG = """slurmctld hold installed 22.05.8-4+deb12u3
+slurmd install not-installed 
+slurm-client deinstall config-files 22.05.8-4+deb12u3
+"""  # noqa: W291
+HARDWARE = (
+    "NodeName=n1 CPUs=2 Boards=1 SocketsPerBoard=1 CoresPerSocket=2 ThreadsPerCore=1 RealMemory=7950\nUpTime=0-0\n"
+)
 
 
 # --- pure -------------------------------------------------------------------------------------------------------------
@@ -27,7 +40,7 @@ POLICY = "slurm-client:\n  Installed: (none)\n  Candidate: 24.11.5-4\n  Version 
     ("line", "found"),
     [
         ("127.0.0.1 localhost node1", ["node1"]),
-        ("::1 node1 ip6-localhost", ["node1"]),
+        ("::1 node1 ip6-localhost", ["node1", "ip6-localhost"]),
         ("127.0.0.2\tnode1.example.org node1 # own", ["node1.example.org", "node1"]),
         # Ours to remove, see role common
         ("127.0.1.1 node1", []),
@@ -39,20 +52,71 @@ POLICY = "slurm-client:\n  Installed: (none)\n  Candidate: 24.11.5-4\n  Version 
     ],
 )
 def test_loopback_names(line: str, found: list[str]) -> None:
-    names = ["node1.example.org", "node1", "localhost"]
-    assert survey.loopback_names(f"127.0.0.1 localhost\n{line}\n", names) == found
+    assert survey.loopback_names(f"127.0.0.1 localhost\n{line}\n") == found
 
 
 def test_installed_packages() -> None:
-    assert survey.installed_packages(DPKG) == {"slurmctld": "22.05.8-4+deb12u3"}
+    assert survey.installed_packages(DPKG) == {"slurmctld": ("hold", "22.05.8-4+deb12u3")}
     assert survey.installed_packages("") == {}
 
 
+# The files of Debian 12, Debian 13 before its release, Ubuntu 24.04, and of somebody else.
 @pytest.mark.parametrize(
-    ("text", "version"), [(POLICY, "24.11.5-4"), ("slurm-client:\n  Candidate: (none)\n", ""), ("", "")]
+    ("os_release", "debian_version", "found"),
+    [
+        ('NAME="Debian GNU/Linux"\nVERSION_ID="12"\nID=debian\n', "12.12\n", ("Debian", "12.12", "12")),
+        ('ID=debian\nVERSION_ID="13"\n', "trixie/sid\n", ("Debian", "13", "13")),
+        ('NAME="Ubuntu"\nID=ubuntu\nVERSION_ID="24.04"\n', "trixie/sid\n", ("Ubuntu", "24.04", "24")),
+        ('NAME="Rocky Linux"\nID="rocky"\nVERSION_ID="9.4"\n', "", ("Rocky Linux", "9.4", "9")),
+        ("", "", ("unknown", "unknown", "unknown")),
+    ],
 )
-def test_candidate_version(text: str, version: str) -> None:
-    assert survey.candidate_version(text) == version
+def test_distribution(os_release: str, debian_version: str, found: tuple[str, ...]) -> None:
+    assert tuple(survey.distribution(os_release, debian_version).values()) == found
+
+
+def test_distribution_is_what_ansible_says() -> None:
+    gathered = subprocess.run(
+        ["ansible", "localhost", "-c", "local", "-m", "setup", "-a", "gather_subset=!all,!min,distribution"],
+        env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.json", "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1"},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    theirs = json.loads(gathered.stdout)["plays"][0]["tasks"][0]["hosts"]["localhost"]["ansible_facts"]
+    ours = survey.distribution(survey.read_file("/etc/os-release"), survey.read_file("/etc/debian_version"))
+    assert {key: theirs[f"ansible_{key}"] for key in ours} == ours
+
+
+# As ip 6.1 prints it, without what is not read.
+ADDRESSES = """[
+{"ifname":"lo","flags":["LOOPBACK","UP"],"addr_info":[{"family":"inet","local":"127.0.0.1","prefixlen":8}]},
+{"ifname":"eth0","flags":["BROADCAST","UP"],"addr_info":[{"family":"inet","local":"10.0.0.11"},{"family":"inet","local":"10.0.0.12"}]},
+{"ifname":"eth1","flags":["BROADCAST"],"addr_info":[]},{}]"""
+ROUTE = '[{"dst":"8.8.8.8","gateway":"10.0.0.1","dev":"eth0","prefsrc":"10.0.0.11","flags":[],"uid":0,"cache":[]}]'
+
+
+def test_addresses() -> None:
+    assert survey.ipv4_addresses(ADDRESSES) == ["10.0.0.11", "10.0.0.12"]
+    assert survey.ipv4_addresses("") == []
+
+
+def test_facts() -> None:
+    answers = {"systemd-detect-virt": (0, "docker\n"), "ip": (0, "")}
+
+    def run(argv: Sequence[str]) -> Result:
+        rc, text = answers[argv[0]]
+        text = {"address": ADDRESSES, "route": ROUTE}.get(argv[3], text) if argv[0] == "ip" else text
+        return Result(list(argv), rc, text, "")
+
+    found = survey.facts(run, lambda _path: "")
+    assert found["all_ipv4_addresses"] == ["10.0.0.11", "10.0.0.12"]
+    assert found["default_ipv4"] == {"address": "10.0.0.11"}
+    assert found["virtualization_tech_guest"] == ["container", "docker"]
+    # A machine without a way out, and without ip.
+    nothing = survey.facts(lambda argv: Result(list(argv), 1, "", ""), lambda _path: "")
+    assert (nothing["all_ipv4_addresses"], nothing["default_ipv4"]) == ([], {})
+    assert nothing["virtualization_tech_guest"] == []
 
 
 @pytest.mark.parametrize(
@@ -87,10 +151,29 @@ def test_account_conflicts(users: dict[str, int], groups: dict[str, int], found:
     assert survey.account_conflicts(survey.Account(**ACCOUNT), users, groups) == found  # type: ignore[arg-type]
 
 
+PASSWD = "root:x:0:0:root:/root:/bin/bash\ncluster:x:10000:10000::/data/home/cluster:/bin/bash\n"
+GROUP = "root:x:0:\ncluster:x:10000:bob\n"
+
+
+@pytest.mark.parametrize(
+    ("passwd", "group", "shadow", "there"),
+    [
+        (PASSWD, GROUP, "cluster:!:20000::::::\n", True),
+        (PASSWD, GROUP, "cluster:$y$j9T$hash:20000::::::\n", False),
+        (PASSWD.replace("/data", ""), GROUP, "cluster:!:20000::::::\n", False),
+        (PASSWD.replace("10000:10000", "10000:100"), GROUP, "cluster:!:20000::::::\n", False),
+        (PASSWD, "root:x:0:\n", "cluster:!:20000::::::\n", False),
+        ("", "", "", False),
+    ],
+)
+def test_account_is_there(passwd: str, group: str, shadow: str, there: bool) -> None:
+    assert survey.account_is_there(survey.Account(**ACCOUNT), passwd, group, shadow) is there  # type: ignore[arg-type]
+
+
 def test_mounts() -> None:
-    mounts = "proc /proc proc rw 0 0\n10.0.0.2:/data /data nfs4 rw 0 0\n"
-    assert survey.is_mounted("/data", mounts)
-    assert not survey.is_mounted("/dat", mounts)
+    mounts = "proc /proc proc rw 0 0\n/dev/sda /data ext4 rw 0 0\n10.0.0.2:/d\\040e /data nfs4 rw 0 0\n"
+    assert survey.mount_at("/data", mounts) == ("10.0.0.2:/d e", "nfs4")
+    assert survey.mount_at("/dat", mounts) == ("", "")
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------
@@ -100,26 +183,37 @@ def test_mounts() -> None:
     ("files", "found"),
     [
         (
-            {"/proc/filesystems": "nodev\tcgroup2\nnodev\tnfs4\nnodev\tnfsd\n", "max_user_namespaces": "100"},
-            {"nfs": True, "nfsd": True, "cgroup_v2": True, "user_namespaces": True},
+            {"/proc/filesystems": "nodev\tnfs4\nnodev\tnfsd\n", "max_user_namespaces": "100"},
+            {"nfs": True, "nfsd": True, "user_namespaces": True},
         ),
         (
             {
-                "dep": "kernel/fs/nfs/nfs.ko: kernel/x.ko\n",
+                "dep": "kernel/fs/nfs/nfsv4.ko.xz: kernel/x.ko\n",
                 "builtin": "kernel/fs/nfsd/nfsd.ko\n",
                 "max_user_namespaces": "100",
                 "clone": "0",
             },
-            {"nfs": True, "nfsd": True, "cgroup_v2": False, "user_namespaces": False},
+            {"nfs": True, "nfsd": True, "user_namespaces": False},
         ),
         (
             {"max_user_namespaces": "0", "clone": "1"},
-            {"nfs": False, "nfsd": False, "cgroup_v2": False, "user_namespaces": False},
+            {"nfs": False, "nfsd": False, "user_namespaces": False},
         ),
     ],
 )
 def test_kernel(files: dict[str, str], found: dict[str, bool]) -> None:
-    assert survey.kernel_abilities(lambda path: next((files[k] for k in files if path.endswith(k)), "")) == found
+    abilities = survey.kernel_abilities(lambda path: next((files[k] for k in files if path.endswith(k)), ""))
+    assert {key: abilities[key] for key in found} == found
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_cgroups_that_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    monkeypatch.setattr(survey, "_CGROUPS", str(tmp_path))
+    (tmp_path / "cgroup.procs").touch()
+    assert survey.kernel_abilities(lambda _path: "")["cgroup_v2"] is False  # hybrid, or version 1
+    if there:
+        (tmp_path / "cgroup.controllers").touch()
+    assert survey.kernel_abilities(lambda _path: "")["cgroup_v2"] is there
 
 
 def test_gpus(tmp_path: Path) -> None:
@@ -150,15 +244,18 @@ def ran(*outputs: tuple[list[str], str]) -> Callable[[Sequence[str]], Result]:
     return run
 
 
-def test_versions() -> None:
-    asked = [*survey.DPKG, "slurmctld", "slurmd", "slurm-client"]
-    assert survey.slurm_versions(ran((asked, DPKG)), True) == "22.05"
-    assert survey.slurm_versions(ran((asked, ""), (survey.POLICY, POLICY)), True) == "24.11"
-    assert survey.slurm_versions(ran((asked, "")), False) == ""
+def test_slurm() -> None:
+    asked = [*survey.DPKG, "slurm*"]
+    assert survey.slurm(ran((asked, DPKG))) == {"packages": {"slurmctld": "hold"}, "release": "22.05", "slurmd": {}}
+    assert survey.slurm(ran((asked, ""))) == {"packages": {}, "release": "", "slurmd": {}}
+    text = "slurmd install installed 24.11.5-4\nslurm-wlm-basic-plugins install installed 24.11.5-4\n"
+    found = survey.slurm(ran((asked, text), (survey.SLURMD, HARDWARE), (["slurmd", "-V"], "slurm-wlm 24.11.5\n")))
+    assert found["release"] == "24.11"
+    assert found["slurmd"] == {"rc": 0, "stdout": HARDWARE, "stderr": "", "version": "24.11.5"}
 
 
 def test_packages() -> None:
-    text = "slurm-smd installed 25.05.1-1\nslurm-smd-slurmd config-files 25.05\n"
+    text = "slurm-smd install installed 25.05.1-1\nslurm-smd-slurmd deinstall config-files 25.05\n"
     assert survey.matching_packages(ran(([*survey.DPKG, "slurm-smd*"], text)), ["slurm-smd*"]) == ["slurm-smd"]
     assert survey.matching_packages(ran(), []) == []
 
@@ -186,26 +283,6 @@ def test_entries(tmp_path: Path) -> None:
     assert survey.entries(str(tmp_path)) == ["a", "b", "c", "d", "e"]
 
 
-def test_resolver() -> None:
-    assert survey.addresses("localhost") == ["127.0.0.1"]
-    assert "localhost" in survey.names("127.0.0.1")
-    with pytest.raises(OSError, match=r".*"):
-        survey.addresses("no.such.host.invalid")
-
-
-def test_ports() -> None:
-    with socket.socket() as listening, socket.socket() as closed:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        closed.bind(("127.0.0.1", 0))  # nobody listens: it refuses
-        ports = [each.getsockname()[1] for each in (listening, closed)]
-        targets = [survey.Target("127.0.0.1", port) for port in ports]
-        assert survey.unreachable(targets, 2) == []
-        # A network that has no way, and one for examples that nobody answers in (RFC 5737)
-        lost = survey.unreachable([*targets, survey.Target("255.255.255.255", 22)], 0.5)
-    assert [text.split(" (")[0] for text in lost] == ["255.255.255.255 port 22"]
-
-
 # --- the module -------------------------------------------------------------------------------------------------------
 
 
@@ -213,15 +290,12 @@ def test_ports() -> None:
 def test_module(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, check: bool
 ) -> None:
-    for name in ("dpkg-query", "apt-cache"):
-        (tmp_path / name).touch(mode=0o755)
-    steps = [
-        ([*survey.DPKG, "slurmctld", "slurmd", "slurm-client"], ""),
-        (survey.POLICY, POLICY),
-        ([*survey.DPKG, "slurm-smd*"], ""),
-    ]
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(host_survey, "module_runner", lambda _module: ran(*steps))
+    def run(argv: Sequence[str]) -> Result:
+        assert argv[0].startswith("/"), "found where it is installed"
+        return Result(list(argv), 1, "", "")
+
+    monkeypatch.setattr(host_survey, "module_runner", lambda _module: run)
+    (tmp_path / "file").touch()
     arguments: dict[str, Any] = {
         "_ansible_check_mode": check,
         "sent": time.time() - 100,
@@ -229,34 +303,19 @@ def test_module(
         "share": str(tmp_path),
         "account": ACCOUNT,
         "packages": ["slurm-smd*"],
-        "resolve": {"localhost": "127.0.0.1"},
-        "connect": [{"host": "255.255.255.255", "port": 22}],
-        "full": True,
     }
     with patch_module_args(arguments), pytest.raises(SystemExit) as end:
         host_survey.main()
     result = json.loads(capsys.readouterr().out)
     assert end.value.code == 0
     assert result["changed"] is False
+    assert result["ansible_facts"]["distribution"] == "Debian"
     found = result["survey"]
     assert set(found) == {
-        *(
-            "addresses",
-            "ahead",
-            "architecture",
-            "conflicts",
-            "cpus",
-            "disks",
-            "gpus",
-            "kernel",
-            "loopback",
-            "memory_mb",
-        ),
-        *("names", "packages", "python", "share", "slurm", "uid", "unreachable"),
+        *("account", "ahead", "architecture", "conflicts", "cpus", "disks", "gpus", "kernel", "loopback"),
+        *("memory_mb", "packages", "python", "share", "slurm", "uid"),
     }
     assert 100 <= found["ahead"] < 130
-    assert found["slurm"] == "24.11"
+    assert found["account"] is False
     assert found["disks"][str(tmp_path)]["size_gb"] > 0
-    assert found["share"] == {"mounted": False, "hides": ["apt-cache", "dpkg-query"]}
-    assert found["addresses"] == {"localhost": ["127.0.0.1"]}
-    assert len(found["unreachable"]) == 1
+    assert found["share"] == {"source": "", "fstype": "", "hides": ["file"]}

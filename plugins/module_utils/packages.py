@@ -1,0 +1,151 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Packages of Debian and its kin: which are there, and the commands that bring and hold the others.
+
+Sources: dpkg-query(1), apt-get(8), apt-mark(8), as of dpkg 1.21 and apt 2.6.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import time
+from contextlib import contextmanager
+from typing import Callable, Iterable, Iterator, Mapping, NamedTuple, Sequence
+
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result, Runner, require
+
+QUERY = [
+    "dpkg-query",
+    "--show",
+    "--showformat=${Package} ${Architecture} ${db:Status-Want} ${db:Status-Status} ${Version}\\n",
+]
+REPAIR = ["dpkg", "--configure", "-a"]
+LISTS = "/var/lib/apt/lists"
+FRESH_SECONDS = 3600
+_LOCK_SECONDS = 300
+_APT = ["apt-get", "--quiet", "--yes", f"--option=DPkg::Lock::Timeout={_LOCK_SECONDS}"]
+UPDATE = [*_APT, "update"]
+# What an admin wrote into a configuration file stays; nobody is there to be asked.
+INSTALL = [
+    *_APT,
+    "--option=Dpkg::Options::=--force-confdef",
+    "--option=Dpkg::Options::=--force-confold",
+    "--no-install-recommends",
+    "install",
+]
+MASK, UNMASK = (["systemctl", "--runtime", verb, "--"] for verb in ("mask", "unmask"))
+HALF = ("half-installed", "unpacked", "half-configured", "triggers-awaited", "triggers-pending")
+"""States of a package that a killed dpkg leaves."""
+
+
+class Package(NamedTuple):
+    """A package as dpkg knows it."""
+
+    want: str
+    """install, hold, deinstall, purge."""
+    status: str
+    """installed, config-files, not-installed, or one of HALF."""
+    version: str
+
+
+def parse(text: str) -> dict[str, Package]:
+    """The packages by name, from what QUERY prints; one that is there for several architectures counts once."""
+    found: dict[str, Package] = {}
+    for line in text.splitlines():
+        name, _architecture, want, status, *version = line.split()
+        package = Package(want, status, "".join(version))
+        if name not in found or package.status == "installed":
+            found[name] = package
+    return found
+
+
+def missing(wanted: Iterable[str], there: Mapping[str, Package]) -> list[str]:
+    """Those of the wanted packages (`name`, `name=version`, `name:architecture`) that are not installed as wanted."""
+    found = []
+    for each in dict.fromkeys(wanted):
+        match = re.fullmatch(r"([^=:]+)(?::[^=]+)?(?:=(.+))?", each)
+        package = there.get(match[1]) if match else None
+        version = match[2] if match else None
+        installed = package is not None and package.status == "installed"
+        if not installed or (version and not fnmatch.fnmatchcase(package.version if package else "", version)):
+            found.append(each)
+    return found
+
+
+def unlike(there: Mapping[str, Package], patterns: Sequence[str], hold: bool) -> list[str]:
+    """The installed packages that match a pattern and are not held, or are while they should not be."""
+    want = "install" if hold else "hold"
+    return sorted(
+        name
+        for name, package in there.items()
+        if package.status == "installed"
+        and package.want == want
+        and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    )
+
+
+def broken(there: Mapping[str, Package]) -> list[str]:
+    """The packages that a killed dpkg has left half done."""
+    return sorted(name for name, package in there.items() if package.status in HALF)
+
+
+# --- Doing ------------------------------------------------------------------------------------------------------------
+
+
+def query(run: Runner) -> dict[str, Package]:
+    """All packages of this host. Raises CommandError."""
+    return parse(require(run(QUERY)).stdout)
+
+
+def lists_are_fresh(folder: str = LISTS, seconds: float = FRESH_SECONDS) -> bool:
+    """Whether the package lists were fetched a short while ago."""
+    names = (
+        [name for name in os.listdir(folder) if "_Packages" in name or "_InRelease" in name]
+        if os.path.isdir(folder)
+        else []
+    )
+    # apt sets a list's time to that of the mirror; the folder's is that of the last update.
+    return bool(names) and time.time() - os.stat(folder).st_mtime < seconds
+
+
+def install(
+    run: Runner, names: Sequence[str], fresh: bool, sleep: Callable[[float], None] = time.sleep
+) -> list[list[str]]:
+    """Install packages with what they depend on, with the newest lists where the ones here do not do.
+
+    Returns the commands. Raises CommandError.
+    """
+    commands = []
+    if fresh:
+        commands.append([*INSTALL, "--", *names])
+        if run(commands[-1]).rc == 0:
+            return commands
+    commands += [UPDATE, [*INSTALL, "--", *names]]
+    require(_update(run, sleep))
+    require(run(commands[-1]))
+    return commands
+
+
+@contextmanager
+def not_started(run: Runner, services: Sequence[str]) -> Iterator[None]:
+    """Within it no package starts these services: they are masked until then, or until the next boot."""
+    if services:
+        require(run([*MASK, *services]))
+    try:
+        yield
+    finally:
+        if services:
+            require(run([*UNMASK, *services]))
+
+
+def _update(run: Runner, sleep: Callable[[float], None]) -> Result:
+    """Fetch the lists. Another apt may be at it (its timers are, after a boot), and update waits for no lock."""
+    end = time.monotonic() + _LOCK_SECONDS
+    while True:
+        result = run(UPDATE)
+        if result.rc == 0 or "Could not get lock" not in result.stderr or time.monotonic() > end:
+            return result
+        sleep(2)

@@ -1,0 +1,257 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+"""Files of a host, and the daemons that run by them, in one go."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_files
+short_description: Files of a host and the daemons that run by them, in one go
+version_added: 0.1.0
+author: aicluster.slurm contributors (@aicluster)
+description:
+  - Takes everything that a step wants on a host at once, because what costs is to reach a host, not what is done there.
+  - Each file is written whole and takes the old one's place at once. A daemon is restarted only when a file has changed
+    that it reads when it starts. A run that is killed in between leaves a mark under C(/run/aicluster), so that the
+    next one restarts it.
+requirements:
+  - systemd, where O(services) are given
+options:
+  folders:
+    description: Folders that have to be there.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path: &path
+        description: The absolute path.
+        type: path
+        required: true
+      owner: &owner
+        description: A name or a number.
+        type: str
+        default: root
+      group: &group
+        description: A name or a number.
+        type: str
+        default: root
+      mode:
+        description: In octal.
+        type: str
+        default: "0755"
+  files:
+    description: Files that are ours as a whole; the folders above them are made where they lack.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path: *path
+      content:
+        description: The text.
+        type: str
+        required: true
+      owner: *owner
+      group: *group
+      mode:
+        description: In octal.
+        type: str
+        default: "0644"
+  blocks:
+    description: Lines in files that are somebody else's, between two comments that name the block.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path: *path
+      content:
+        description: The lines; without any the block goes.
+        type: str
+        required: true
+      name:
+        description: What the comments name.
+        type: str
+        default: aicluster.slurm
+      without:
+        description: A regular expression. Lines outside the block that match it go.
+        type: str
+        default: ""
+  absent:
+    description: Files that must not be there.
+    type: list
+    elements: path
+    default: []
+  services:
+    description: Units of systemd that run and are enabled; a masked one is unmasked.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The unit; without a kind it is a service.
+        type: str
+        required: true
+      reads:
+        description: Files that it reads only when it starts.
+        type: list
+        elements: path
+        default: []
+      restarted:
+        description: Whether to restart it anyway.
+        type: bool
+        default: false
+attributes:
+  check_mode:
+    description: Can run in check mode and tell what it would change, also on a host without the units.
+    support: full
+  diff_mode:
+    description: Shows what it changes.
+    support: full
+  idempotent:
+    description: Changes nothing when everything is as it should be.
+    support: full
+  platform:
+    description: The platform.
+    platforms: posix
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Know the others, and run chrony with a server of our own
+  aicluster.slurm.host_files:
+    blocks:
+      - path: /etc/hosts
+        content: 10.0.0.1 head0
+    files:
+      - path: /etc/chrony/sources.d/head.sources
+        content: |
+          server head0 iburst
+    services:
+      - name: chrony
+        reads: [/etc/chrony/sources.d/head.sources]
+"""
+
+RETURN = r"""
+paths:
+  description: What was not as it should be.
+  type: list
+  elements: str
+  returned: success
+  sample: [/etc/hosts]
+commands:
+  description: The commands that changed units, in order.
+  type: list
+  elements: list
+  returned: success
+  sample: [[systemctl, restart, chrony.service]]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.aicluster.slurm.plugins.module_utils import services as units
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, module_runner, require
+from ansible_collections.aicluster.slurm.plugins.module_utils.host_files import (
+    Absent,
+    Block,
+    Difference,
+    File,
+    Folder,
+    Wanted,
+    differences,
+    write,
+)
+
+PATH = {"type": "path", "required": True}
+RIGHTS = {"owner": {"type": "str", "default": "root"}, "group": {"type": "str", "default": "root"}}
+TEXT = {"type": "str", "required": True}
+
+
+def octal(text: str) -> int:
+    """A mode. Raises ValueError."""
+    try:
+        return int(text, 8)
+    except ValueError:
+        raise ValueError(f"mode: found {text!r}; accepted: an octal number such as 0644") from None
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "folders": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {"path": PATH, **RIGHTS, "mode": {"type": "str", "default": "0755"}},
+            },
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {"path": PATH, "content": TEXT, **RIGHTS, "mode": {"type": "str", "default": "0644"}},
+            },
+            "blocks": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": PATH,
+                    "content": TEXT,
+                    "name": {"type": "str", "default": "aicluster.slurm"},
+                    "without": {"type": "str", "default": ""},
+                },
+            },
+            "absent": {"type": "list", "elements": "path", "default": []},
+            "services": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": TEXT,
+                    "reads": {"type": "list", "elements": "path", "default": []},
+                    "restarted": {"type": "bool", "default": False},
+                },
+            },
+        },
+        supports_check_mode=True,
+    )
+    params, run = module.params, module_runner(module)
+    try:
+        wanted: list[Wanted] = [Absent(path) for path in params["absent"]]
+        wanted += [Folder(**{**each, "mode": octal(each["mode"])}) for each in params["folders"]]
+        wanted += [File(**{**each, "mode": octal(each["mode"])}) for each in params["files"]]
+        wanted += [Block(**each) for each in params["blocks"]]
+        services = [units.Service(**{**each, "reads": tuple(each["reads"])}) for each in params["services"]]
+        found = differences(wanted)
+        paths = [each.wanted.path for each in found]
+        states = units.parse(services, require(run(units.show(services))).stdout) if services else {}
+        planned = units.steps(services, states, paths, units.MARKS)
+        if not module.check_mode:
+            units.keep_marks(services, paths, units.MARKS)
+            for each in found:
+                write(each)
+            units.carry_out(run, planned, services, units.MARKS)
+    except (ValueError, OSError, CommandError) as error:
+        module.fail_json(msg=f"host_files: {error}")
+    findings = [step.finding for step in planned if step.finding]
+    module.exit_json(
+        changed=bool(found or planned),
+        paths=paths,
+        commands=[step.command for step in planned],
+        diff=[*map(_diff, found), *([_services_diff(findings)] if findings else [])],
+    )
+
+
+def _diff(difference: Difference) -> dict[str, str]:
+    path = difference.wanted.path
+    return {"before_header": path, "after_header": path, "before": difference.before, "after": difference.after}
+
+
+def _services_diff(findings: list[str]) -> dict[str, str]:
+    before = "".join(f"{text}\n" for text in findings)
+    return {"before_header": "services", "after_header": "services", "before": before, "after": ""}
+
+
+if __name__ == "__main__":
+    main()

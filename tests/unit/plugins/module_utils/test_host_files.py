@@ -1,0 +1,128 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from ansible_collections.aicluster.slurm.plugins.module_utils import host_files
+from ansible_collections.aicluster.slurm.plugins.module_utils.host_files import (
+    Absent,
+    Block,
+    File,
+    Folder,
+    Wanted,
+    differences,
+    with_block,
+    write,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+ME, MINE = str(os.getuid()), str(os.getgid())
+HOSTS = "127.0.0.1 localhost\n127.0.1.1 node1\n::1 ip6-localhost\n"
+
+
+def block(content: str, without: str = "", path: str = "/etc/hosts") -> Block:
+    return Block(path, content, "aicluster.slurm", without)
+
+
+def apply(wanted: list[Wanted]) -> list[str]:
+    """Write what differs; afterwards nothing may."""
+    found = differences(wanted)
+    for each in found:
+        write(each)
+    assert differences(wanted) == []
+    return [each.wanted.path for each in found]
+
+
+# --- pure -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_block_comes_changes_and_goes() -> None:
+    first = with_block(HOSTS, block("10.0.0.1 a\n10.0.0.2 b", r"^127\.0\.1\.1\s"))
+    assert first == (
+        "127.0.0.1 localhost\n::1 ip6-localhost\n"
+        "# BEGIN aicluster.slurm\n10.0.0.1 a\n10.0.0.2 b\n# END aicluster.slurm\n"
+    )
+    behind = first + "10.9.9.9 mine\n"
+    assert with_block(behind, block("10.0.0.3 c")) == behind.replace("10.0.0.1 a\n10.0.0.2 b", "10.0.0.3 c")
+    assert with_block(behind, block("")) == "127.0.0.1 localhost\n::1 ip6-localhost\n10.9.9.9 mine\n"
+    # The regular expression is for what others wrote, not for the block.
+    assert "127.0.1.1 x" in with_block(HOSTS, block("127.0.1.1 x", r"^127\.0\.1\.1\s"))
+
+
+@given(st.text("ab #\n"), st.text("cd\n", min_size=1))
+def test_a_block_leaves_the_rest_alone(text: str, content: str) -> None:
+    once = with_block(text, block(content))
+    assert with_block(once, block(content)) == once
+    assert with_block(once, block("")).splitlines() == text.splitlines()
+
+
+# --- on a disk --------------------------------------------------------------------------------------------------------
+
+
+def test_everything_at_once(tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text(HOSTS)
+    (tmp_path / "old").write_text("x")
+    wanted: list[Wanted] = [
+        Absent(str(tmp_path / "old")),
+        Folder(str(tmp_path / "a" / "b"), ME, MINE, 0o700),
+        File(str(tmp_path / "c" / "d"), "text\n", ME, MINE, 0o755),
+        block("10.0.0.1 a", path=str(tmp_path / "hosts")),
+    ]
+    assert apply(wanted) == [str(tmp_path / name) for name in ("old", "a/b", "c/d", "hosts")]
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "c" / "d").stat().st_mode) == 0o755
+    assert (tmp_path / "c" / "d").read_text() == "text\n"
+    assert sorted(os.listdir(tmp_path)) == ["a", "c", "hosts"]
+
+
+def test_rights_alone_are_a_difference(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("text\n")
+    path.chmod(0o666)
+    (found,) = differences([File(str(path), "text\n", ME, MINE)])
+    assert (found.before, found.after) == (f"{ME} {MINE} 0666\ntext\n", f"{ME} {MINE} 0644\ntext\n")
+    assert apply([File(str(path), "text\n", ME, MINE)]) == [str(path)]
+    tmp_path.chmod(0o711)
+    assert apply([Folder(str(tmp_path), ME, MINE, 0o750)]) == [str(tmp_path)]
+
+
+def test_the_file_of_somebody_else_keeps_its_rights(tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    path.write_text(HOSTS)
+    path.chmod(0o640)
+    apply([block("10.0.0.1 a", path=str(path))])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_what_is_mounted_is_written_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "hosts"
+    path.write_text(HOSTS)
+    number = path.stat().st_ino
+
+    def busy(*_arguments: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(host_files, "write_whole", busy)
+    apply([block("10.0.0.1 a", path=str(path))])
+    assert path.read_text().endswith("10.0.0.1 a\n# END aicluster.slurm\n")
+    assert path.stat().st_ino == number
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (File("/etc", "x"), "/etc: found a folder; accepted: a file"),
+        (Folder("/etc/passwd"), "/etc/passwd: found no folder; accepted: a folder"),
+        (Folder("/x", owner="nobody-here"), "owner: found 'nobody-here', whom this host does not know"),
+        (File("/x", "", group="nobody-here"), "group: found 'nobody-here', which this host does not know"),
+    ],
+)
+def test_what_cannot_be(wanted: Wanted, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        differences([wanted])

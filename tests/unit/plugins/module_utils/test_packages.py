@@ -1,0 +1,106 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Result
+from ansible_collections.aicluster.slurm.plugins.module_utils.packages import (
+    INSTALL,
+    UPDATE,
+    Package,
+    broken,
+    install,
+    lists_are_fresh,
+    missing,
+    parse,
+    unlike,
+)
+
+# As dpkg-query 1.21.22 prints it.
+TEXT = """munge amd64 hold installed 0.5.15-2
+libc6 amd64 install installed 2.36-9+deb12u10
+libc6 i386 install not-installed 
+slurmd amd64 install half-configured 22.05.8-4+deb12u3
+nano amd64 deinstall config-files 7.2-1
+slurm-client amd64 install installed 22.05.8-4+deb12u3
+"""  # noqa: W291
+THERE = parse(TEXT)
+
+
+def test_parse() -> None:
+    assert THERE["libc6"] == Package("install", "installed", "2.36-9+deb12u10")
+    assert THERE["nano"].status == "config-files"
+    assert parse("") == {}
+
+
+def test_missing() -> None:
+    wanted = ["munge", "nano", "slurmd", "libc6:amd64", "libc6=2.36*", "munge=0.6", "nothing", "munge"]
+    assert missing(wanted, THERE) == ["nano", "slurmd", "munge=0.6", "nothing"]
+
+
+def test_held() -> None:
+    patterns = ["slurm*", "munge"]
+    assert unlike(THERE, patterns, hold=True) == ["slurm-client"]
+    assert unlike(THERE, patterns, hold=False) == ["munge"]
+    assert unlike(THERE, [], hold=True) == []
+
+
+def test_what_a_killed_dpkg_leaves() -> None:
+    assert broken(THERE) == ["slurmd"]
+
+
+def test_lists(tmp_path: Path) -> None:
+    assert not lists_are_fresh(str(tmp_path / "none"))
+    (tmp_path / "lock").touch()
+    assert not lists_are_fresh(str(tmp_path))
+    (tmp_path / "mirror_dists_bookworm_InRelease").touch()
+    assert lists_are_fresh(str(tmp_path))
+    os.utime(tmp_path, (0, 0))
+    assert not lists_are_fresh(str(tmp_path))
+
+
+class Apt:
+    """Ends each command as told, in their order."""
+
+    def __init__(self, *ends: tuple[int, str]) -> None:
+        self.ends = list(ends)
+        self.ran: list[list[str]] = []
+
+    def __call__(self, argv: Sequence[str]) -> Result:
+        self.ran.append(list(argv))
+        rc, stderr = self.ends.pop(0)
+        return Result(list(argv), rc, "", stderr)
+
+
+INSTALL_MUNGE = [*INSTALL, "--", "munge"]
+
+
+def test_fresh_lists_are_used() -> None:
+    apt = Apt((0, ""))
+    assert install(apt, ["munge"], fresh=True) == apt.ran == [INSTALL_MUNGE]
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_lists_are_fetched_where_those_here_do_not_do(fresh: bool) -> None:
+    apt = Apt(*([(100, "E: Unable to locate package munge")] if fresh else []), (0, ""), (0, ""))
+    install(apt, ["munge"], fresh)
+    assert apt.ran == [*([INSTALL_MUNGE] if fresh else []), UPDATE, INSTALL_MUNGE]
+
+
+def test_another_apt_is_waited_for() -> None:
+    slept: list[float] = []
+    apt = Apt((100, "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7"), (0, ""), (0, ""))
+    install(apt, ["munge"], fresh=False, sleep=slept.append)
+    assert apt.ran == [UPDATE, UPDATE, INSTALL_MUNGE]
+    assert len(slept) == 1
+
+
+def test_what_cannot_be_installed() -> None:
+    with pytest.raises(CommandError, match="Unable to locate package munge"):
+        install(Apt((0, ""), (100, "E: Unable to locate package munge")), ["munge"], fresh=False)
+    with pytest.raises(CommandError, match="Temporary failure resolving"):
+        install(Apt((100, "E: Temporary failure resolving 'deb.debian.org'")), ["munge"], fresh=False)

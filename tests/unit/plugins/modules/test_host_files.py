@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.aicluster.slurm.plugins.module_utils import services
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
+from ansible_collections.aicluster.slurm.plugins.modules import host_files
+
+RIGHTS = {"owner": str(os.getuid()), "group": str(os.getgid())}
+ACTIVE = "Id=x.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\n"
+SHOW = services.show([services.Service("x")])
+RESET, RESTART = (["systemctl", verb, "x.service"] for verb in ("reset-failed", "restart"))
+
+
+class Host:
+    """A folder, a systemd that expects exactly these commands, and runs of the module."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+        self.folder = folder
+        self.capsys = capsys
+        self.expected: list[tuple[list[str], int, str]] = []
+        monkeypatch.setattr(services, "MARKS", str(folder / "marks"))
+        monkeypatch.setattr(host_files, "module_runner", lambda _module: self)
+
+    def __call__(self, argv: Sequence[str]) -> Result:
+        assert self.expected, f"unexpected: {argv}"
+        expected, rc, stdout = self.expected.pop(0)
+        assert list(argv) == expected
+        return Result(expected, rc, stdout, "it failed\n" if rc else "")
+
+    def run(
+        self, options: dict[str, Any], *expected: tuple[list[str], int, str], check: bool = False
+    ) -> dict[str, Any]:
+        self.expected = list(expected)
+        with patch_module_args({**options, "_ansible_check_mode": check}), pytest.raises(SystemExit):
+            host_files.main()
+        assert self.expected == []
+        result: dict[str, Any] = json.loads(self.capsys.readouterr().out)
+        return result
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Host:
+    return Host(monkeypatch, capsys, tmp_path)
+
+
+def test_a_file_and_the_daemon_that_reads_it(host: Host) -> None:
+    path = str(host.folder / "etc" / "x.conf")
+    options = {
+        "files": [{"path": path, "content": "a = 1\n", **RIGHTS}],
+        "services": [{"name": "x", "reads": [path]}],
+    }
+    preview = host.run(options, (SHOW, 0, ACTIVE), check=True)
+    assert (preview["changed"], preview["paths"]) == (True, [path])
+    assert not Path(path).exists()
+    real = host.run(options, (SHOW, 0, ACTIVE), (RESET, 1, ""), (RESTART, 0, ""))
+    assert real == preview
+    assert real["commands"] == [RESET, RESTART]
+    assert [each["after_header"] for each in real["diff"]] == [path, "services"]
+    assert Path(path).read_text() == "a = 1\n"
+    again = host.run(options, (SHOW, 0, ACTIVE))
+    assert (again["changed"], again["diff"]) == (False, [])
+
+
+def test_a_daemon_that_does_not_come_back(host: Host) -> None:
+    path = str(host.folder / "x.conf")
+    options = {
+        "files": [{"path": path, "content": "a = 1\n", **RIGHTS}],
+        "services": [{"name": "x", "reads": [path]}],
+    }
+    failed = host.run(options, (SHOW, 0, ACTIVE), (RESET, 1, ""), (RESTART, 1, ""))
+    assert failed["msg"] == "host_files: `systemctl restart x.service` failed (rc=1): it failed"
+    # The file is right now, and the daemon still to be restarted.
+    assert host.run(options, (SHOW, 0, ACTIVE), (RESET, 1, ""), (RESTART, 0, ""))["changed"] is True
+    assert host.run(options, (SHOW, 0, ACTIVE))["changed"] is False
+
+
+def test_without_services_nobody_asks_systemd(host: Host) -> None:
+    folder = {"path": str(host.folder / "a"), "mode": "0750", **RIGHTS}
+    assert host.run({"folders": [folder], "absent": [str(host.folder / "none")]})["paths"] == [folder["path"]]
+    assert host.run({})["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"files": [{"path": "/x", "content": "", "mode": "rw"}]}, "host_files: mode: found 'rw'; accepted: an octal"),
+        ({"folders": [{"path": "/x", "owner": "nobody-here"}]}, "host_files: owner: found 'nobody-here'"),
+        ({"files": [{"path": "/x"}]}, "missing required arguments: content found in files"),
+    ],
+)
+def test_bad_input(host: Host, options: dict[str, Any], message: str) -> None:
+    result = host.run(options)
+    assert result["failed"] is True
+    assert message in result["msg"]

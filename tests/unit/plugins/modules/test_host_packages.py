@@ -1,0 +1,108 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.aicluster.slurm.plugins.module_utils import packages
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
+from ansible_collections.aicluster.slurm.plugins.module_utils.packages import INSTALL, QUERY, REPAIR, UPDATE
+from ansible_collections.aicluster.slurm.plugins.modules import host_packages
+
+Step = tuple[list[str], int, str]
+
+BEFORE = "libc6 amd64 install installed 2.36-9\n"
+AFTER = BEFORE + "munge amd64 install installed 0.5.15-2\n"
+HELD = BEFORE + "munge amd64 hold installed 0.5.15-2\n"
+OPTIONS = {"name": ["munge"], "held": ["munge", "slurm*"]}
+HOLD = ["apt-mark", "hold", "--", "munge"]
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the module with exactly these commands, in their order."""
+
+    def play(options: dict[str, Any], *steps: Step, check: bool = False) -> dict[str, Any]:
+        left = list(steps)
+
+        def answer(argv: Sequence[str]) -> Result:
+            assert left, f"unexpected: {argv}"
+            expected, rc, text = left.pop(0)
+            assert list(argv) == expected
+            return Result(expected, rc, "" if rc else text, text if rc else "")
+
+        monkeypatch.setattr(host_packages, "module_runner", lambda _module: answer)
+        with patch_module_args({**options, "_ansible_check_mode": check}), pytest.raises(SystemExit):
+            host_packages.main()
+        assert left == []
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return result
+
+    monkeypatch.setattr(packages, "lists_are_fresh", lambda: False)
+    return play
+
+
+def test_what_is_missing_comes_and_is_held(run: Run) -> None:
+    install = [*INSTALL, "--", "munge"]
+    result = run(OPTIONS, (QUERY, 0, BEFORE), (UPDATE, 0, ""), (install, 0, ""), (QUERY, 0, AFTER), (HOLD, 0, ""))
+    assert (result["changed"], result["missing"]) == (True, ["munge"])
+    assert result["commands"] == [UPDATE, install, HOLD]
+    assert result["diff"]["after"] == "munge 0.5.15-2\nmunge held\n"
+    assert run(OPTIONS, (QUERY, 0, HELD)) == {
+        **result,
+        "changed": False,
+        "missing": [],
+        "commands": [],
+        "diff": {"before": "", "after": ""},
+    }
+
+
+def test_services_that_do_not_start_with_their_package(run: Run) -> None:
+    install = [*INSTALL, "--", "munge"]
+    mask, unmask = (["systemctl", "--runtime", verb, "--", "munge"] for verb in ("mask", "unmask"))
+    before, after = ((QUERY, 0, BEFORE), (mask, 0, ""), (UPDATE, 0, "")), (unmask, 0, "")
+    options = {"name": ["munge"], "not_started": ["munge"]}
+    assert run(options, *before, (install, 0, ""), after, (QUERY, 0, AFTER))["installed"] == ["munge"]
+    # A failed installation leaves nothing masked, and what is there stays as it is.
+    assert run(options, *before, (install, 100, "E: no space left"), after)["failed"] is True
+    assert run(options, (QUERY, 0, AFTER))["commands"] == []
+
+
+def test_a_preview_on_a_fresh_host(run: Run) -> None:
+    result = run(OPTIONS, (QUERY, 0, BEFORE), check=True)
+    assert (result["changed"], result["missing"], result["commands"]) == (True, ["munge"], [])
+    assert result["diff"]["after"] == "munge\n"
+    held = run(OPTIONS, (QUERY, 0, AFTER), check=True)
+    assert (held["changed"], held["commands"]) == (True, [HOLD])
+
+
+def test_no_longer_held(run: Run) -> None:
+    result = run({**OPTIONS, "hold": False}, (QUERY, 0, HELD), (["apt-mark", "unhold", "--", "munge"], 0, ""))
+    assert (result["changed"], result["diff"]["after"]) == (True, "munge no longer held\n")
+
+
+def test_what_a_killed_dpkg_left_is_finished_first(run: Run) -> None:
+    half = HELD.replace("installed 0.5", "half-configured 0.5")
+    install = [*INSTALL, "--", "munge"]
+    result = run(OPTIONS, (QUERY, 0, half), (REPAIR, 0, ""), (UPDATE, 0, ""), (install, 0, ""), (QUERY, 0, HELD))
+    assert result["commands"][0] == REPAIR
+
+
+def test_a_name_that_another_package_provides(run: Run) -> None:
+    options = {"name": ["mail-transport-agent"]}
+    install = [*INSTALL, "--", "mail-transport-agent"]
+    result = run(options, (QUERY, 0, BEFORE), (UPDATE, 0, ""), (install, 0, ""), (QUERY, 0, BEFORE))
+    assert result["changed"] is False
+
+
+def test_what_fails_is_said(run: Run) -> None:
+    install = [*INSTALL, "--", "munge"]
+    result = run(OPTIONS, (QUERY, 0, BEFORE), (UPDATE, 0, ""), (install, 100, "E: Unable to locate package munge"))
+    assert result["failed"] is True
+    assert "E: Unable to locate package munge" in result["msg"]
