@@ -142,7 +142,7 @@ import json
 import os
 import pwd
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Callable, Iterator, Mapping, cast
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aicluster.slurm.plugins.module_utils import enroot
@@ -437,8 +437,8 @@ def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
             wish = Wish(str(name), image, params["state"], params["on_image_change"], params["force"])
             found = manage_container(tool, wish, module.check_mode)
         else:
-            assert image is not None  # as check() saw to
-            found = manage_image(tool, image, params["state"], params["force"], module.check_mode)
+            # There is one: check() saw to it.
+            found = manage_image(tool, cast(Image, image), params["state"], params["force"], module.check_mode)
         return {**named, **found, "commands": tool.commands}
 
     return do_as(params["user"], work)
