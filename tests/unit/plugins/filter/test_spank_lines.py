@@ -16,7 +16,7 @@ from ansible_collections.aicluster.slurm.plugins.filter.spank_lines import spank
         ({"name": "spank_a", "path": "/usr/lib/a.so"}, "optional /usr/lib/a.so"),
     ],
 )
-def test_lines(plugin: dict[str, Any], line: str) -> None:
+def test_spank_lines(plugin: dict[str, Any], line: str) -> None:
     assert spank_lines([plugin], "/lib") == [line]
 
 
