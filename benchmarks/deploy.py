@@ -35,7 +35,13 @@ def timed(argv: Sequence[str], **environment: str) -> float:
     """Seconds that a command takes; its output is shown when it fails."""
     began = time.monotonic()
     done = subprocess.run(
-        argv, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        argv,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     seconds = time.monotonic() - began
     if done.returncode:

@@ -77,7 +77,7 @@ import hashlib, shutil, sys, tarfile, urllib.request
 url, part, wanted, unpack = sys.argv[1:]
 digest = hashlib.sha256()
 try:
-    with urllib.request.urlopen(url) as source, open(part, "wb") as target:
+    with urllib.request.build_opener().open(url) as source, open(part, "wb") as target:
         for block in iter(lambda: source.read(1 << 20), b""):
             digest.update(block)
             target.write(block)
