@@ -173,8 +173,10 @@ def test_a_lost_gpu_drains_the_node(cluster: Cluster) -> None:
     assert f"WARNING: node1: gpu:a100: expected 4, found 3: {LOST} missing" in said(report)
     assert play.changes(report) == {
         ("node1", "aicluster.slurm.gpu : Drain a node that has lost GPUs"),
-        ("node1", "aicluster.slurm.gpu : Write the wait for device files"),
-        ("node1", "aicluster.slurm.gpu : Write the check of the GPUs"),
+        (
+            "node1",
+            "aicluster.slurm.gpu : Have the devices there before slurmd, and look at them before and after each job",
+        ),
         ("head0", "aicluster.slurm.head : Keep what is known of the nodes"),
         ("head0", "aicluster.slurm.head : Configure Slurm"),
     }
