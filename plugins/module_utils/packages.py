@@ -37,6 +37,8 @@ INSTALL = [
     "install",
 ]
 MASK, UNMASK = (["systemctl", "--runtime", verb, "--"] for verb in ("mask", "unmask"))
+# What apt-get 2.6 and dpkg 1.21 say of it.
+_LOCKED = re.compile("Could not get lock|lock was locked by another process|is locked by another process")
 HALF = ("half-installed", "unpacked", "half-configured", "triggers-awaited", "triggers-pending")
 """States of a package that a killed dpkg leaves."""
 
@@ -124,9 +126,14 @@ def install(
         if run(commands[-1]).rc == 0:
             return commands
     commands += [UPDATE, [*INSTALL, "--", *names]]
-    require(_update(run, sleep))
+    require(_patiently(run, UPDATE, sleep))
     require(run(commands[-1]))
     return commands
+
+
+def repair(run: Runner, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Finish what a killed dpkg has left half done. Raises CommandError."""
+    require(_patiently(run, REPAIR, sleep))
 
 
 @contextmanager
@@ -141,11 +148,11 @@ def not_started(run: Runner, services: Sequence[str]) -> Iterator[None]:
             require(run([*UNMASK, *services]))
 
 
-def _update(run: Runner, sleep: Callable[[float], None]) -> Result:
-    """Fetch the lists. Another apt may be at it (its timers are, after a boot), and update waits for no lock."""
+def _patiently(run: Runner, command: Sequence[str], sleep: Callable[[float], None]) -> Result:
+    """Run a command that waits for no lock; another apt may hold it, after a boot, or for a run that was killed."""
     end = time.monotonic() + _LOCK_SECONDS
     while True:
-        result = run(UPDATE)
-        if result.rc == 0 or "Could not get lock" not in result.stderr or time.monotonic() > end:
+        result = run(command)
+        if result.rc == 0 or not _LOCKED.search(result.stderr) or time.monotonic() > end:
             return result
         sleep(2)

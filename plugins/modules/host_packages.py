@@ -104,15 +104,15 @@ def main() -> None:
     commands: list[list[str]] = []
     try:
         before = after = packages.query(run)
-        missing = packages.missing(params["name"], before)
         broken = packages.broken(before)
         if broken and not module.check_mode:
             commands.append(packages.REPAIR)
-            require(run(packages.REPAIR))
+            packages.repair(run)
+            after = packages.query(run)
+        missing = packages.missing(params["name"], after)
         if missing and not module.check_mode:
             with packages.not_started(run, params["not_started"]):
                 commands += packages.install(run, missing, packages.lists_are_fresh())
-        if commands:
             after = packages.query(run)
         unlike = packages.unlike(after, params["held"], params["hold"])
         if unlike:

@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Result
 from ansible_collections.aicluster.slurm.plugins.module_utils.packages import (
     INSTALL,
+    REPAIR,
     UPDATE,
     Package,
     broken,
@@ -17,6 +18,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.packages import (
     lists_are_fresh,
     missing,
     parse,
+    repair,
     unlike,
 )
 
@@ -89,6 +91,16 @@ def test_lists_are_fetched_where_those_here_do_not_do(fresh: bool) -> None:
     apt = Apt(*([(100, "E: Unable to locate package munge")] if fresh else []), (0, ""), (0, ""))
     install(apt, ["munge"], fresh)
     assert apt.ran == [*([INSTALL_MUNGE] if fresh else []), UPDATE, INSTALL_MUNGE]
+
+
+def test_the_dpkg_of_a_killed_run_is_waited_for() -> None:
+    slept: list[float] = []
+    apt = Apt((2, "dpkg: error: dpkg frontend lock was locked by another process with pid 77"), (0, ""))
+    repair(apt, sleep=slept.append)
+    assert apt.ran == [REPAIR, REPAIR]
+    assert len(slept) == 1
+    with pytest.raises(CommandError, match="post-installation"):
+        repair(Apt((1, "munge: post-installation script returned error exit status 1")))
 
 
 def test_another_apt_is_waited_for() -> None:

@@ -90,8 +90,12 @@ def test_no_longer_held(run: Run) -> None:
 def test_what_a_killed_dpkg_left_is_finished_first(run: Run) -> None:
     half = HELD.replace("installed 0.5", "half-configured 0.5")
     install = [*INSTALL, "--", "munge"]
-    result = run(OPTIONS, (QUERY, 0, half), (REPAIR, 0, ""), (UPDATE, 0, ""), (install, 0, ""), (QUERY, 0, HELD))
-    assert result["commands"][0] == REPAIR
+    result = run(OPTIONS, (QUERY, 0, half), (REPAIR, 0, ""), (QUERY, 0, HELD))
+    assert (result["changed"], result["commands"]) == (True, [REPAIR])
+    # It had not come to the other packages.
+    update = (UPDATE, 0, "")
+    run(OPTIONS, (QUERY, 0, half), (REPAIR, 0, ""), (QUERY, 0, BEFORE), update, (install, 0, ""), (QUERY, 0, HELD))
+    assert run(OPTIONS, (QUERY, 0, half), check=True)["changed"] is True
 
 
 def test_a_name_that_another_package_provides(run: Run) -> None:
