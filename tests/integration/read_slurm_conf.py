@@ -147,10 +147,11 @@ def compare(machine: Container, site: Path, version: str) -> list[str]:
     cgroup = (
         slurm_conf_reader.read_cgroup_conf(str(FOLDER / "cgroup.conf"), read, version) if "cgroup.conf" in files else {}
     )
+    gres = slurm_conf_reader.read_gres_conf(str(FOLDER / "gres.conf"), read, version) if "gres.conf" in files else []
     hosts = {str(node.get(key, CONTROLLER)) for node in found.nodes for key in ("NodeAddr", "NodeHostname")}
     named = sorted(host for host in hosts if not re.fullmatch(r"[\d.]+", host))
     before = machine.show(files, named)
-    after = machine.show(slurm_conf.render(found.cluster(cgroup)), named)
+    after = machine.show(slurm_conf.render(found.cluster(cgroup)._replace(gres=gres)), named)
     return [f"- {line}" for line in before if line not in after] + [f"+ {line}" for line in after if line not in before]
 
 

@@ -95,6 +95,8 @@ def test_other_files() -> None:
         {"AutoDetect": "off"},
         {"NodeName": "g[1-2]", "Name": "gpu", "Type": "a100", "File": "/dev/nvidia[0-3]", "Cores": "0-15"},
         {"Name": "shard", "Count": "16"},
+        {"NodeName": "g3", "Name": "gpu", "Type": "1g.10gb", "File": "/dev/nvidia-caps/nvidia-cap[30-36]"},
+        {"NodeName": "g4", "Name": "gpu", "File": "/dev/nvidia0"},
     ]
 
 
