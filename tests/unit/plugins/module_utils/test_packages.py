@@ -29,7 +29,7 @@ libc6 i386 install not-installed
 slurmd amd64 install half-configured 22.05.8-4+deb12u3
 nano amd64 deinstall config-files 7.2-1
 slurm-client amd64 install installed 22.05.8-4+deb12u3
-"""  # noqa: W291
+"""  # noqa: W291 dpkg-query ends the line of a package without a version with a blank
 THERE = parse(TEXT)
 
 

@@ -27,7 +27,7 @@ ACCOUNT = {
 DPKG = """slurmctld hold installed 22.05.8-4+deb12u3
 slurmd install not-installed 
 slurm-client deinstall config-files 22.05.8-4+deb12u3
-"""  # noqa: W291
+"""  # noqa: W291 dpkg-query ends the line of a package without a version with a blank
 HARDWARE = (
     "NodeName=n1 CPUs=2 Boards=1 SocketsPerBoard=1 CoresPerSocket=2 ThreadsPerCore=1 RealMemory=7950\nUpTime=0-0\n"
 )
