@@ -33,6 +33,7 @@ ASKED = """{{ {
   'network': cluster_network | default(''),
   'shared_path': cluster_shared_path | default('/data'),
   'user': cluster_user | default('cluster'),
+  'ssh_config': ssh_config | default(''),
 } }}"""
 
 
@@ -109,6 +110,8 @@ class Cluster:
 def _shell(name: str, inventory: str, facts: dict[str, Any]) -> Host:
     if facts["connection"] == "community.docker.docker":
         return testinfra.get_host(f"docker://{facts['container']}")
+    if facts["ssh_config"]:
+        return testinfra.get_host(f"ssh://{name}?sudo=true&ssh_config={facts['ssh_config']}")
     return testinfra.get_host(f"ansible://{name}", ansible_inventory=inventory)
 
 

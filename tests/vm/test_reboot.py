@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Machines that restart or lose their power: everything returns by itself."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from ..e2e.cluster import Machine
+from .conftest import Lab
+
+ADDRESSES = {"nfs0": "10.77.0.10", "head0": "10.77.0.11", "node1": "10.77.0.21", "node2": "10.77.0.22"}
+MOUNTED = "findmnt --noheadings --raw --output FSTYPE,SOURCE --mountpoint /data"
+
+
+def look(lab: Lab) -> None:
+    """All is as it was, without anybody's hand."""
+    lab.await_idle()
+    assert lab.server.output(MOUNTED) == "ext4 /dev/vdc"
+    for machine in lab.slurm_hosts:
+        assert machine.output(MOUNTED) == "nfs4 10.77.0.10:/data"
+        known = machine.output(f"getent hosts {' '.join(ADDRESSES)}").splitlines()
+        assert {name: address for address, name, *_ in map(str.split, known)} == ADDRESSES
+    names = lab.job("--nodes=2", "cat /data/home/cluster/kept; hostname").split()
+    assert sorted(names) == ["kept", "kept", "node1", "node2"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept(lab: Lab) -> None:
+    """Something on the share that has to be there afterwards."""
+    lab.job("-w node1", "echo kept > /data/home/cluster/kept")
+
+
+def test_all_at_once(lab: Lab) -> None:
+    lab.reboot(*lab.machines)
+    look(lab)
+    # The daemons of Slurm came after the share.
+    for machine in lab.slurm_hosts:
+        unit = "slurmctld" if machine is lab.head else "slurmd"
+        started = machine.output(f"systemctl show --property=ActiveEnterTimestampMonotonic --value data.mount {unit}")
+        mount, daemon = (int(number) for number in started.split())
+        assert 0 < mount < daemon, machine.name
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("name", ["nfs0", "head0", "node1", "node2"])
+def test_one_alone(lab: Lab, name: str) -> None:
+    lab.reboot(lab.machine(name))
+    look(lab)
+
+
+@pytest.mark.whole
+def test_a_job_outlives_the_server(lab: Lab) -> None:
+    """The server is away for a minute while a job writes."""
+    write = "for line in $(seq 60); do echo $line; sleep 2; done > /data/home/cluster/lines"
+    job = lab.submit("-w node1", write)
+    lab.await_job(job, "RUNNING")
+    [before] = lab.boots(lab.server)
+    lab.script("kill", lab.server)
+    lab.head.output("sleep 60")
+    lab.script("start", lab.server)
+    lab.await_start([before], lab.server)
+    lab.await_job(job, "COMPLETED")
+    assert lab.job("-w node2", "cat /data/home/cluster/lines").split() == [str(line) for line in range(1, 61)]
+
+
+@pytest.mark.whole
+def test_a_node_that_loses_its_power_comes_back(lab: Lab) -> None:
+    node = lab.machine("node2")
+    job = lab.submit("-w node2 --requeue", shlex.quote("sleep 20"))
+    lab.await_job(job, "RUNNING")
+    [before] = power_off(lab, node)
+    lab.script("start", node)
+    lab.await_start([before], node)
+    lab.await_job(job, "COMPLETED")
+    assert "Restarts=0" not in lab.head.output(f"scontrol show job -o {job}")
+    look(lab)
+
+
+def power_off(lab: Lab, machine: Machine) -> list[str]:
+    """The start that it was in."""
+    before = lab.boots(machine)
+    lab.script("kill", machine)
+    return before
