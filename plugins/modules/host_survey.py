@@ -117,7 +117,7 @@ from functools import partial
 from typing import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aicluster.slurm.plugins.module_utils import host_survey
+from ansible_collections.aicluster.slurm.plugins.module_utils import host_survey, packages
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import NOT_THERE, Result, module_runner
 from ansible_collections.aicluster.slurm.plugins.module_utils.host_survey import disk_size, in_time, read_file
 
@@ -158,6 +158,8 @@ def main() -> None:
         return run([there, *argv[1:]]) if there else Result(list(argv), NOT_THERE, "", "")
 
     share, account = params["share"], host_survey.Account(**params["account"])
+    # Where there is no dpkg nothing is found; that the distribution is none of ours is said by role preflight.
+    installed = packages.installed(packages.parse(run_if_there(packages.QUERY).stdout))
     source, fstype = host_survey.mount_at(share, read_file("/proc/self/mounts"))
     users = {entry.pw_name: entry.pw_uid for entry in pwd.getpwall()}
     groups = {entry.gr_name: entry.gr_gid for entry in grp.getgrall()}
@@ -174,8 +176,8 @@ def main() -> None:
             "disks": in_time({path: partial(disk_size, path) for path in params["paths"]}, DISK_SECONDS),
             "kernel": host_survey.kernel_abilities(read_file),
             "gpus": host_survey.gpus(run_if_there, read_file),
-            "slurm": host_survey.slurm(run_if_there),
-            "packages": host_survey.matching_packages(run_if_there, params["packages"]),
+            "slurm": host_survey.slurm(run_if_there, installed),
+            "packages": packages.matching(installed, params["packages"]),
             "conflicts": host_survey.account_conflicts(account, users, groups),
             "account": host_survey.account_is_there(account, *map(read_file, ACCOUNTS)),
             # Nobody looks into what is mounted: a dead server would hold that up for ever.

@@ -15,7 +15,9 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.packages import (
     Package,
     broken,
     install,
+    installed,
     lists_are_fresh,
+    matching,
     missing,
     parse,
     repair,
@@ -42,6 +44,12 @@ def test_parse() -> None:
 def test_missing() -> None:
     wanted = ["munge", "nano", "slurmd", "libc6:amd64", "libc6=2.36*", "munge=0.6", "nothing", "munge"]
     assert missing(wanted, THERE) == ["nano", "slurmd", "munge=0.6", "nothing"]
+
+
+def test_installed() -> None:
+    assert set(installed(THERE)) == {"munge", "libc6", "slurm-client"}
+    assert matching(installed(THERE), ["slurm*", "n*"]) == ["slurm-client"]
+    assert matching(THERE, []) == []
 
 
 def test_held() -> None:
