@@ -3,16 +3,18 @@
 
 # bookworm (Debian 12, Slurm 22.05) or trixie (Debian 13, Slurm 24.11)
 SUITE ?= bookworm
-# What `make molecule` runs: every scenario, or SCENARIOS="default standalone"
-SCENARIOS ?= $(patsubst molecule/%/molecule.yml,%,$(sort $(wildcard molecule/*/molecule.yml)))
+# What `make molecule` runs: every scenario of containers, or SCENARIOS="default standalone"
+SCENARIOS ?= $(filter-out vm,$(patsubst molecule/%/molecule.yml,%,$(sort $(wildcard molecule/*/molecule.yml))))
+# How much `make vm` plays: whole, or short as in `make test`
+VM_PARTS ?= whole
 
-export SUITE
+export SUITE VM_PARTS
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Nothing of the caller's own Ansible settings takes part.
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup configure demo demo-shell demo-down test lint sanity unit docs build molecule integration bench hosts clean
+.PHONY: help setup configure demo demo-shell demo-down test lint sanity unit docs build molecule vm integration bench hosts clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -59,6 +61,12 @@ molecule: setup hosts ## The scenarios, in containers (SUITE=trixie, SCENARIOS=d
 
 integration: setup hosts ## What we read in slurm.conf, held against Slurm itself (SUITE=trixie)
 	@PYTHONPATH=collections .venv/bin/python tests/integration/read_slurm_conf.py aicluster-base:$(SUITE)
+
+vm: setup ## The scenario in virtual machines with kernels of their own (SUITE=trixie, VM_PARTS=short)
+	@scripts/vm tools
+	@scripts/vm_image $(SUITE)
+	@echo "== molecule: vm on $(SUITE), $(VM_PARTS)"
+	@molecule test -s vm
 
 bench: setup hosts ## How long a deploy takes beside a bare shell script, and how many module calls (quiet machine, 3 and 8 hosts)
 	@.venv/bin/python benchmarks/deploy.py

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -47,11 +48,15 @@ class Lab(Cluster):
         """Where the share is."""
         return self.group("nfs")[0]
 
+    @property
+    def folder(self) -> str:
+        """Where scripts/vm keeps them."""
+        return str(Path(self.server.facts["ssh_config"]).parent)
+
     def script(self, action: str, *machines: Machine) -> None:
         """Have scripts/vm start machines, or take the power from them."""
-        folder = str(Path(self.server.facts["ssh_config"]).parent)
         for machine in machines:
-            subprocess.run([play.ROOT / "scripts/vm", action, folder, machine.name], check=True)
+            subprocess.run([play.ROOT / "scripts/vm", action, self.folder, machine.name], check=True)
 
     def boots(self, *machines: Machine) -> list[str]:
         """Which start of its kernel each machine is in; nothing for one that does not answer."""
@@ -129,6 +134,11 @@ class Lab(Cluster):
 
 
 @pytest.fixture(scope="session")
-def lab(request: pytest.FixtureRequest) -> Lab:
-    """The machines."""
-    return Lab(str(request.config.getoption("ansible_inventory")))
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """The machines; where a test failed, their logs are kept."""
+    lab = Lab(str(request.config.getoption("ansible_inventory")))
+    yield lab
+    if request.session.testsfailed:
+        # Past pytest's capture, so that it is read.
+        with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            subprocess.run([play.ROOT / "scripts/vm", "logs", lab.folder], check=True)
