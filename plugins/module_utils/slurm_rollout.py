@@ -54,6 +54,8 @@ class Rollout(NamedTuple):
         if plan.action != "none":
             if plan.new_cluster_id:
                 self.controller.forget_cluster_id(state_save_location)
+            if plan.state_from:
+                self.controller.carry_state(plan.state_from, state_save_location)
             self.controller.apply(plan.action)
             self.controller.set_partition_states({**states, **plan.partition_states})
             self.controller.wait_for_nodes(before, plan.slurmd)
