@@ -16,7 +16,7 @@ import json
 import os
 import secrets
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, Mapping, NamedTuple
+from typing import Any, Iterator, Mapping, NamedTuple
 
 FILE = "aicluster.json"
 KEY = "heads.key"
@@ -80,7 +80,7 @@ def published(location: str, key: str) -> Generation | None:
     with owner_of(location):
         text = _read(os.path.join(location, FILE))
     try:
-        signed: Dict[str, Any] = json.loads(text)
+        signed: dict[str, Any] = json.loads(text)
         if not hmac.compare_digest(_sign(key, signed["body"]), signed["signature"]):
             return None
         return Generation(**json.loads(signed["body"]))

@@ -92,7 +92,7 @@ def make(changes: Sequence[Change], live: Live, nodes: Sequence[str]) -> Plan:
     new_id = anew and live.active and any(map(_brings_database, changes))
     if not live.active:
         action = "start"
-    elif slurmctld or new_id or (not live.applied and not anew):
+    elif slurmctld or new_id or moves or (not live.applied and not anew):
         # Where nobody knows what slurmctld runs with, the older one gets what always works.
         action = "restart"
     else:

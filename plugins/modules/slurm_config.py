@@ -114,9 +114,10 @@ options:
     default: /var/lib/aicluster
   followed:
     description:
-      - Whether further heads follow this one, by M(aicluster.slurm.slurm_config_copy). Then the result has what they need.
-      - Of several controllers in C(SlurmctldHost) this one leaves what is in use in C(StateSaveLocation), too, for heads
-        that are away.
+      - Whether further heads follow this one, by M(aicluster.slurm.slurm_config_copy). Then the result has what they
+        need.
+      - Of several controllers in C(SlurmctldHost) this one leaves what is in use in C(StateSaveLocation), too, for
+        heads that are away.
     type: bool
     default: false
   timeout:

@@ -21,7 +21,7 @@ HARDWARE = {
 """Slurm's name in `slurmd -C` to ours in the store; sockets are per board, memory is in MiB."""
 
 HEAD_WEIGHT, GPU_WEIGHT = 2, 3
-"""Where heads compute: jobs go to the nodes of weight 1 first, then to heads, and to GPU nodes when nothing else is free."""
+"""Where heads compute: jobs go to the nodes of weight 1, then to heads, and to GPU nodes when nothing else is free."""
 
 MEMORY_RESERVE_SHARE = 0.05
 MEMORY_RESERVE_LEAST_MB = 256

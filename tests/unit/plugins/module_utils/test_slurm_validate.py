@@ -12,6 +12,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_validate imp
     Verdict,
     candidate,
     check,
+    hostname,
     hosts,
     judge,
 )
@@ -158,7 +159,7 @@ def test_check_gives_slurm_a_folder_of_its_own() -> None:
     assert run.commands[:2] == [["chmod", "755", folder], ["chown", "-R", "slurm", folder]]
     assert (len(run.commands), run.commands[2][0]) == (3, "unshare")
     assert run.found == {
-        "slurm.conf": candidate(TEXTS["slurm.conf"], folder).encode(),
+        "slurm.conf": candidate(TEXTS["slurm.conf"], folder, hostname()).encode(),
         # Bytes that are no text get there as they are.
         "topology.conf": b"# caf\xe9\n",
         "hosts": hosts(["n1", "head"]).encode(),
