@@ -60,7 +60,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.hosts import read_host
-from ansible_collections.aicluster.slurm.plugins.plugin_utils.nodes import is_only_head, slurm_node, update_store, weigh
+from ansible_collections.aicluster.slurm.plugins.plugin_utils.nodes import slurm_node, update_store
 
 
 def node_records(
@@ -81,7 +81,6 @@ def node_records(
     after = update_store(store, detected, [host.node for host in hosts.values()], now)
     nodes = {name: slurm_node(host, after.get(host.node, {}), hostvars[name]) for name, host in hosts.items()}
     complete = [node for node in nodes.values() if node]
-    weigh(complete, {host.node for name, host in hosts.items() if is_only_head(hostvars[name])})
     return {
         "nodes": complete,
         "store": after,

@@ -10,12 +10,10 @@ import pytest
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.hosts import Host
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.nodes import (
     fact_hardware,
-    is_only_head,
     memory_reserve,
     slurm_node,
     slurmd_hardware,
     update_store,
-    weigh,
 )
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -213,27 +211,17 @@ def test_a_node_waits_until_its_record_is_complete(
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 
-def test_gpu_nodes_are_kept_free_where_heads_compute() -> None:
-    gpu: dict[str, Any] = {"NodeName": "gpu1", "Gres": GPUS}
-    nodes = [
-        {"NodeName": "head0"},
-        {"NodeName": "node1"},
-        gpu,
-        {"NodeName": "head1", "Weight": 9},
-        {**gpu, "Weight": 5},
-    ]
-    weigh(nodes, {"head0", "head1"})
-    assert [node.get("Weight") for node in nodes] == [2, None, 3, 9, 5]
-
-
-def test_weights_stay_where_no_head_computes() -> None:
-    nodes = [{"NodeName": "gpu1", "Gres": GPUS}, {"NodeName": "node1"}]
-    weigh(nodes, set())
-    assert [node.get("Weight") for node in nodes] == [None, None]
-
-
 @pytest.mark.parametrize(
-    ("groups", "wanted"), [(["head"], True), (["head", "nodes"], False), (["nodes"], False), (None, False)]
+    ("declared", "weight"),
+    [
+        ({"group_names": ["head"]}, 0),
+        ({"group_names": ["head"], "nodes_weight": 7}, 7),
+        ({"group_names": ["head", "nodes"]}, None),
+        ({"group_names": ["nodes"]}, None),
+        ({}, None),
+    ],
 )
-def test_is_only_head(groups: list[str] | None, wanted: bool) -> None:
-    assert is_only_head({"group_names": groups}) is wanted
+def test_jobs_find_heads_that_compute_first(declared: dict[str, Any], weight: int | None) -> None:
+    node = slurm_node(HOST, HARDWARE, declared)
+    assert node
+    assert node.get("Weight") == weight
