@@ -10,8 +10,9 @@ import time
 from typing import Callable, Mapping, Sequence
 
 from ansible_collections.aicluster.slurm.plugins.module_utils import scontrol
-from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Runner, require
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Result, Runner, require
 
+PING = ("scontrol", "ping")
 INVALID = "INVALID_REG"
 """A node that reports less than slurm.conf says of it (scontrol show node, 22.05 and later)."""
 
@@ -102,13 +103,20 @@ class Controller:
             if states.get(name, state) != state:
                 self._change(["scontrol", "update", f"PartitionName={name}", f"State={states[name]}"])
 
+    def answers(self) -> bool:
+        """Whether the daemon answers now."""
+        return self._up(self.run(PING))
+
+    def _up(self, ping: Result) -> bool:
+        # It is content with any controller that answers, a backup among them.
+        return ping.rc == 0 and (not self._host or f" at {self._host} is UP" in ping.stdout)
+
     def wait_for_answer(self) -> None:
         """Wait until the daemon answers; NotTakenError when it does not in time."""
         end = self.clock() + self.timeout
         while True:
-            result = self.run(["scontrol", "ping"])
-            # It is content with any controller that answers, a backup among them.
-            if result.rc == 0 and (not self._host or f" at {self._host} is UP" in result.stdout):
+            result = self.run(PING)
+            if self._up(result):
                 return
             if self.clock() > end or not self.is_active():
                 raise NotTakenError(f"slurmctld does not answer: {scontrol.explain(result)}")

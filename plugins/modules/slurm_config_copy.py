@@ -110,7 +110,8 @@ def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
     differ = there != texts or files.used() != texts or files.pending
     controller = Controller(run, params["timeout"])
     controller.among(params["controllers"], hostname())
-    starts = hostname() in params["controllers"] and (differ or not controller.is_active())
+    # A backup of 22.05 that gave control back may run on and answer nobody.
+    starts = hostname() in params["controllers"] and (differ or not controller.is_active() or not controller.answers())
     late = (
         read_whole(nodes) != params["store"]
         or slurm_generations.own_number(folder) != params["generation"]

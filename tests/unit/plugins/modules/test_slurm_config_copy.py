@@ -81,13 +81,13 @@ def test_a_new_backup(head: Head) -> None:
     state = str(head.state)
     assert (slurm_generations.own_number(state), slurm_generations.own_key(state)) == (3, "k")
     assert (head.state / "nodes.json").read_text(encoding="utf-8") == "{}\n"
-    again = head.use(ACTIVE)
+    again = head.use(ACTIVE, PING)
     assert (again["changed"], again["commands"], again["diff"]) == (False, [], [])
 
 
 def test_it_restarts_for_other_files_alone(head: Head) -> None:
     head.use(RESET, RESTART, PING)
-    assert head.use(ACTIVE, store="{ }\n", generation=4)["commands"] == []
+    assert head.use(ACTIVE, PING, store="{ }\n", generation=4)["commands"] == []
     other = {"slurm.conf": "ClusterName=lab\nMaxJobCount=5\n"}
     result = head.use(RESET, RESTART, PING, files=other)
     assert (result["commands"], head.texts()) == ([RESTART.argv], other)
@@ -96,6 +96,11 @@ def test_it_restarts_for_other_files_alone(head: Head) -> None:
 def test_one_that_was_stopped_runs_again(head: Head) -> None:
     head.use(RESET, RESTART, PING)
     assert head.use(INACTIVE, RESET, RESTART, PING)["changed"]
+
+
+def test_one_that_runs_and_answers_nobody_starts_again(head: Head) -> None:
+    head.use(RESET, RESTART, PING)
+    assert head.use(ACTIVE, ALONE, RESET, RESTART, PING)["commands"] == [RESTART.argv]
 
 
 def test_one_that_does_not_come_up(head: Head) -> None:
