@@ -23,9 +23,9 @@ options:
     type: dict
     required: true
   servers:
-    description: Storage servers outside the run, that have to have been reached.
+    description: The results of a loop over the storage servers outside the run, each with its C(item) and C(survey).
     type: list
-    elements: str
+    elements: dict
     default: []
 """
 
@@ -50,20 +50,20 @@ from ansible_collections.aicluster.slurm.plugins.plugin_utils.heads import misle
 
 
 def head_answers(
-    results: Sequence[Mapping[str, Any]], hostvars: Mapping[str, Mapping[str, Any]], servers: Sequence[str] = ()
+    results: Sequence[Mapping[str, Any]],
+    hostvars: Mapping[str, Mapping[str, Any]],
+    servers: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Which head speaks for the cluster, and what is in the way."""
-    answers = [read_answer(result["item"], result["stdout_lines"]) for result in results if "stdout_lines" in result]
-    facts = {name: hostvars[name].get("ansible_facts") or {} for name in (*servers, *(each.name for each in answers))}
+    answers = [read_answer(result["item"], result["stdout_lines"]) for result in results if result.get("stdout_lines")]
+    facts = {answer.name: hostvars[answer.name].get("ansible_facts") or {} for answer in answers}
     findings = misled(answers, {name: str(each.get("hostname") or "") for name, each in facts.items()})
-    if results and not answers:
-        names = ", ".join(str(result["item"]) for result in results)
-        findings.append(f"{names}: found no way to any head; accepted: one head that answers")
-    findings += [
-        f"{name}: found no way to the storage server; accepted: one that answers"
-        for name in servers
-        if "all_ipv4_addresses" not in facts[name]
-    ]
+    lost = [(result, "head") for result in results if not answers]
+    lost += [(result, "storage server") for result in servers if "survey" not in result]
+    for result, what in lost:
+        findings.append(
+            f"{result['item']}: {what}: found {result.get('msg') or 'no way to it'}; accepted: one that answers"
+        )
     head = speaker(answers)
     return {
         "head": head.name if head else "",

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Mapping, NamedTuple
+from typing import Mapping, NamedTuple, Sequence
 
 from ansible_collections.aicluster.slurm.plugins.module_utils import scontrol
 from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import ConfigFiles
@@ -27,12 +27,15 @@ class Rollout(NamedTuple):
     """The nodes whose slurmd has to restart, with the time when it began."""
     partitions: Note
     """The states of the partitions before a change: a restart forgets what an admin made of them."""
+    away: Sequence[str] = ()
+    """Nodes that are off, which slurmctld need not have noticed yet."""
 
     def carry_out(
         self, plan: Plan, texts: Mapping[str, str], running: Running, state_save_location: str, rollback: bool
     ) -> None:
         """Have these files in use, or, with `rollback`, those before; NotTakenError says why, and how that went."""
-        before = self.controller.nodes(running.ask) if running.active else {}
+        nodes = self.controller.nodes(running.ask) if running.active else {}
+        before = {name: node for name, node in nodes.items() if name not in self.away}
         try:
             self.follow(plan, texts, running, state_save_location, before)
         except NotTakenError as error:

@@ -112,6 +112,11 @@ options:
     description: The folder for the files that were in use before, and the mark of files that are not in use yet.
     type: path
     default: /var/lib/aicluster
+  away:
+    description: Nodes that are known to be off, however slurmctld sees them still. Nobody waits for them to respond again.
+    type: list
+    elements: str
+    default: []
   followed:
     description:
       - Whether further heads follow this one, by M(aicluster.slurm.slurm_config_copy). Then the result has what they
@@ -480,7 +485,7 @@ def configure(
     ]
     if module.check_mode or params["state"] == "planned":
         return result, texts, case.wanted
-    rollout = Rollout(controller, files, restarts, Note(os.path.join(state, "partitions.json")))
+    rollout = Rollout(controller, files, restarts, Note(os.path.join(state, "partitions.json")), params["away"])
     location = str(case.wanted.value("StateSaveLocation") or "/var/spool")
     rollout.carry_out(plan, texts, case.running, location, params["rollback"])
     return result, texts, case.wanted
@@ -505,6 +510,7 @@ def main() -> None:
             "max_jobs_at_risk": {"type": "int", "default": 0},
             "path": {"type": "path", "default": "/etc/slurm"},
             "state_path": {"type": "path", "default": "/var/lib/aicluster"},
+            "away": {"type": "list", "elements": "str", "default": []},
             "followed": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 60},
         },

@@ -29,6 +29,7 @@ OPTIONS: dict[str, Any] = {
     "validate": False,
     "rollback": True,
     "max_jobs_at_risk": 0,
+    "away": [],
     "followed": False,
     "timeout": 0,
 }

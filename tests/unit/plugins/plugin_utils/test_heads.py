@@ -71,6 +71,10 @@ def test_a_head_that_is_gone() -> None:
     assert found == {"head": "head1", "up": ["head1"], "store": {"nodes": {"n1": {}}}, "findings": []}
 
 
+def test_a_server_that_answers() -> None:
+    assert head_answers([], FACTS, [{"item": "nfs0", "survey": {}}])["findings"] == []
+
+
 def test_no_head_was_asked() -> None:
     assert head_answers([], FACTS) == {"head": "", "up": [], "store": {}, "findings": []}
 
@@ -78,11 +82,16 @@ def test_no_head_was_asked() -> None:
 @pytest.mark.parametrize(
     ("results", "servers", "finding"),
     [
-        ([GONE], [], "head0: found no way to any head; accepted: one head that answers"),
+        ([GONE], [], "head0: head: found no way to it; accepted: one that answers"),
+        ([{"item": "head0", "msg": "not running", "stdout_lines": []}], [], "head0: head: found not running; accepted"),
         ([{"item": "head1", "stdout_lines": ["node7", "active", "0"]}], [], "head1: ansible_host (or another variable"),
-        ([told("head1", "active", "0")], ["nfs0"], "nfs0: found no way to the storage server"),
+        (
+            [told("head1", "active", "0")],
+            [{"item": "nfs0", "msg": "timed out"}],
+            "nfs0: storage server: found timed out",
+        ),
     ],
 )
-def test_findings(results: list[dict[str, Any]], servers: list[str], finding: str) -> None:
+def test_findings(results: list[dict[str, Any]], servers: list[dict[str, Any]], finding: str) -> None:
     (found,) = head_answers(results, FACTS, servers)["findings"]
     assert found.startswith(finding)
