@@ -113,7 +113,8 @@ options:
     type: path
     default: /var/lib/aicluster
   away:
-    description: Nodes that are known to be off, however slurmctld sees them still. Nobody waits for them to respond again.
+    description:
+      - Nodes that are known to be off, however slurmctld sees them still. Nobody waits for them to respond again.
     type: list
     elements: str
     default: []
