@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: aicluster.slurm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Before slurmctld starts: takes the configuration that the other heads have in use, where it is newer than this head's.
+"""Before slurmctld starts: takes the configuration that the other heads use, where it is newer than this head's.
 
 take_newer.py FOLDER_OF_SLURM_CONF STATE_PATH. Runs by systemd, without Ansible; the two modules lie beside this file.
 """
