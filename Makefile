@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup configure demo demo-shell demo-down test lint sanity unit docs build molecule integration bench hosts clean
+.PHONY: help setup configure demo demo-shell demo-down test lint sanity unit docs build molecule integration chaos bench hosts clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -59,6 +59,9 @@ molecule: setup hosts ## The scenarios, in containers (SUITE=trixie, SCENARIOS=d
 
 integration: setup hosts ## What we read in slurm.conf, held against Slurm itself (SUITE=trixie)
 	@PYTHONPATH=collections .venv/bin/python tests/integration/read_slurm_conf.py aicluster-base:$(SUITE)
+
+chaos: setup hosts ## First deploys that are killed or frozen in the middle, each then repaired by one run (SEEDS="1 2 5")
+	@PYTHONPATH=benchmarks .venv/bin/python tests/chaos/chaos.py $(SEEDS)
 
 bench: setup hosts ## How long a deploy takes beside a bare shell script, and how many module calls (quiet machine, 3 and 8 hosts)
 	@.venv/bin/python benchmarks/deploy.py
