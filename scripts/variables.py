@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: aicluster.slurm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/variables.md, every variable of every role, out of the argument_specs; --check tells whether it is up to date."""
+"""docs/variables.md, every variable of every role, from the argument_specs; --check tells whether it is up to date."""
 
 from __future__ import annotations
 
