@@ -27,6 +27,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "molecule" / "README.md", *(ROOT / "d
 KINDS = ("console", "ini", "mermaid", "python", "sh", "text", "yaml")
 # What the playbooks stand on, and what commands of the pages look at.
 TREE = ("ansible.cfg", "collections", "inventories", "meta", "playbooks", "plugins", "roles", "site.yml")
+PROMPT = re.compile(r"^\S*\$ ", re.MULTILINE)
 PREFIXES = "cluster|common|nfs|head|nodes|gpu|delivery|preflight"
 
 
@@ -84,6 +85,7 @@ def links(page: Path) -> Iterator[str]:
 class TestPage:
     def test_every_block_says_what_it_is(self, page: Path) -> None:
         assert {block.kind for block in blocks(page)} <= set(KINDS)
+        assert not [block for block in blocks(page) if block.kind == "console" and not PROMPT.search(block.text)]
         # An indented block cannot say it.
         assert not re.search(r"\n\n {4,}(?![-*\d ])\S", prose(page))
 
@@ -109,8 +111,17 @@ class TestPage:
         )
 
     def test_paths_exist(self, page: Path) -> None:
-        named = re.findall(r"`((?:playbooks|roles|plugins|tests|molecule|inventories|scripts)/[\w./-]+)`", prose(page))
+        named = re.findall(
+            r"(?:`|-playbook )((?:docs|inventories|molecule|playbooks|plugins|roles|scripts|tests)/[\w./-]+)",
+            page.read_text(),
+        )
         assert [path for path in named if not (ROOT / path).exists()] == []
+
+    def test_full_names_exist(self, page: Path) -> None:
+        named = set(re.findall(r"(?<![/\w])aicluster\.slurm\.([a-z_]+)\b", page.read_text()))
+        playbooks = {path.stem for path in ROOT.glob("playbooks/*.yml")}
+        roles = {path.name for path in ROOT.glob("roles/*")}
+        assert not named - named_files() - playbooks - roles
 
 
 def keys(text: str) -> set[str]:
