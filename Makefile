@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup configure demo demo-shell demo-down test lint sanity unit docs build molecule bench hosts clean
+.PHONY: help setup configure demo demo-shell demo-down test lint sanity unit docs build molecule integration bench hosts clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,9 @@ molecule: setup hosts ## The scenarios, in containers (SUITE=trixie, SCENARIOS=d
 	    echo "== molecule: $$scenario on $(SUITE)"; \
 	    molecule test -s "$$scenario"; \
 	done
+
+integration: setup hosts ## What we read in slurm.conf, held against Slurm itself (SUITE=trixie)
+	@PYTHONPATH=collections .venv/bin/python tests/integration/read_slurm_conf.py aicluster-base:$(SUITE)
 
 bench: setup hosts ## How long a deploy takes beside a bare shell script, and how many module calls (quiet machine, 3 and 8 hosts)
 	@.venv/bin/python benchmarks/deploy.py
