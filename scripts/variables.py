@@ -76,6 +76,12 @@ def options_of(specs: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def first(specs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The entry point that tells what the role is: `main`, or what stands in its place."""
+    spec: Mapping[str, Any] = next(iter(specs.values()))
+    return spec
+
+
 def specs_of(role: str) -> dict[str, Any]:
     """A role's argument specs, by entry point."""
     loaded = yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text())
@@ -89,10 +95,10 @@ def page() -> str:
     if strangers:
         sys.exit(f"scripts/variables.py: ROLES: found {', '.join(sorted(strangers))} in one place only")
     parts = [HEAD, "| role | what it does |\n|---|---|"]
-    parts += [f"| [{role}](#{role}) | {markdown(specs_of(role)['main']['short_description'])} |" for role in ROLES]
+    parts += [f"| [{role}](#{role}) | {markdown(first(specs_of(role))['short_description'])} |" for role in ROLES]
     for role in ROLES:
         specs = specs_of(role)
-        parts += [f"\n## {role}\n", markdown(specs["main"]["description"]) + "\n"]
+        parts += [f"\n## {role}\n", markdown(first(specs)["description"]) + "\n"]
         parts += ["| variable | type | default | meaning |\n|---|---|---|---|", *rows(options_of(specs))]
     return "\n".join(parts) + "\n"
 
