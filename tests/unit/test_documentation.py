@@ -92,7 +92,7 @@ class TestPage:
     def test_links_lead_somewhere(self, page: Path) -> None:
         broken = []
         for link in links(page):
-            path, _, anchor = link.partition("#")
+            path, _hash, anchor = link.partition("#")
             target = (page.parent / path).resolve() if path else page
             if not target.exists() or (anchor and anchor not in anchors(target)):
                 broken.append(link)
