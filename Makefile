@@ -44,7 +44,7 @@ sanity: setup ## ansible-test sanity, nothing ignored
 unit: setup ## Unit tests
 	@scripts/unit
 
-docs: setup ## The documentation of plugins and roles, and the changelog, are well-formed
+docs: setup ## The list of variables, all references and the changelog; a site of plugins and roles
 	@scripts/docs
 
 build: setup ## Build the tarball, install it into an empty path, use it from there
