@@ -44,6 +44,11 @@ def inside(host: str, *command: str) -> str:
     return docker("exec", f"{PREFIX}-{host}", *command)
 
 
+def programs(host: str) -> list[str]:
+    """The names of the programs that run on a host."""
+    return [line.split()[-1] for line in docker("top", f"{PREFIX}-{host}", "-eo", "pid,comm").splitlines()]
+
+
 def until(what: str, true: Callable[[], object], pause: float = 0.2) -> None:
     """Wait for something. Raises TimeoutError."""
     end = time.monotonic() + SECONDS
@@ -100,9 +105,7 @@ def disturb(draw: random.Random, kind: str, run: Run) -> str:
     host = draw.choice(HOSTS if kind == "dpkg" else NODES)
     number, seconds = draw.randrange(3, TASKS), draw.uniform(0, 2)
     if kind == "dpkg":
-        until(
-            f"dpkg on {host}", lambda: run.ended or "dpkg" in docker("top", f"{PREFIX}-{host}", "-eo", "pid,comm"), 0.02
-        )
+        until(f"dpkg on {host}", lambda: run.ended or "dpkg" in programs(host), 0.02)
     else:
         until(f"task {number}", lambda: run.ended or len(run.tasks) >= number, 0.05)
     time.sleep(seconds)
@@ -126,11 +129,9 @@ def revive(host: str) -> None:
     """Start a killed host again."""
 
     def booted() -> bool:
-        state = ["docker", "exec", f"{PREFIX}-{host}", "systemctl", "is-system-running"]
-        return subprocess.run(state, capture_output=True, text=True, check=False).stdout.strip() in (
-            "running",
-            "degraded",
-        )
+        asking = ["docker", "exec", f"{PREFIX}-{host}", "systemctl", "is-system-running"]
+        said = subprocess.run(asking, capture_output=True, text=True, check=False).stdout.strip()
+        return said in ("running", "degraded")
 
     docker("start", f"{PREFIX}-{host}")
     until(f"systemd on {host}", booted)
