@@ -2,13 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a host is and has, as far as a cluster needs to know. Reads only.
 
-Sources: hosts(5), proc(5), filesystems(5), os-release(5), ip(8), systemd-detect-virt(1), dpkg-query(1), nvidia-smi(1),
-slurmd(8).
+Sources: hosts(5), proc(5), filesystems(5), os-release(5), ip(8), systemd-detect-virt(1), nvidia-smi(1), slurmd(8).
 """
 
 from __future__ import annotations
 
-import fnmatch
 import ipaddress
 import json
 import os
@@ -16,16 +14,16 @@ import re
 import threading
 import time
 from contextlib import suppress
-from typing import Any, Callable, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, NamedTuple
 
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Runner
+from ansible_collections.aicluster.slurm.plugins.module_utils.packages import Package
 
 Read = Callable[[str], str]
 """The text of a file, empty where there is none."""
 
 GB = 10**9
 
-DPKG = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Want} ${db:Status-Status} ${Version}\\n"]
 IP_ADDRESSES = ["ip", "-4", "-json", "address"]
 # The address that packets to elsewhere come from; none is sent.
 IP_DEFAULT = ["ip", "-4", "-json", "route", "get", "8.8.8.8"]
@@ -100,20 +98,6 @@ def mount_at(path: str, mounts: str) -> tuple[str, str]:
         if where == path:
             found = (source, kind)
     return found
-
-
-class Package(NamedTuple):
-    """An installed package."""
-
-    want: str
-    """install, or hold."""
-    version: str
-
-
-def installed_packages(text: str) -> dict[str, Package]:
-    """What is installed by name, from what DPKG prints."""
-    rows = (line.split() for line in text.splitlines())
-    return {row[0]: Package(row[1], row[3]) for row in rows if len(row) == 4 and row[2] == "installed"}
 
 
 def slurm_version(package: str) -> str:
@@ -218,14 +202,12 @@ def facts(run: Runner, read: Read) -> dict[str, Any]:
     }
 
 
-def slurm(run: Runner) -> dict[str, Any]:
-    """The installed packages, their release (empty where none is), and what slurmd says of the hardware."""
-    packages = installed_packages(run([*DPKG, "slurm*"]).stdout)
-    daemons = [packages[name].version for name in ("slurmctld", "slurmd", "slurm-client") if name in packages]
+def slurm(run: Runner, there: Mapping[str, Package]) -> dict[str, Any]:
+    """The installed release (empty where none is), and what slurmd says of the hardware."""
+    daemons = [there[name].version for name in ("slurmctld", "slurmd", "slurm-client") if name in there]
     return {
-        "packages": {name: package.want for name, package in packages.items()},
         "release": slurm_version(daemons[0]) if daemons else "",
-        "slurmd": slurmd(run) if "slurmd" in packages else {},
+        "slurmd": slurmd(run) if "slurmd" in there else {},
     }
 
 
@@ -239,14 +221,6 @@ def slurmd(run: Runner) -> dict[str, Any]:
         "stderr": hardware.stderr,
         "version": version[-1] if version else "",
     }
-
-
-def matching_packages(run: Runner, patterns: Sequence[str]) -> list[str]:
-    """The installed packages that match."""
-    if not patterns:
-        return []
-    packages = installed_packages(run([*DPKG, *patterns]).stdout)
-    return [name for name in packages if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 def in_time(jobs: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, Any]:

@@ -77,21 +77,30 @@ def missing(wanted: Iterable[str], there: Mapping[str, Package]) -> list[str]:
     return found
 
 
+def installed(there: Mapping[str, Package]) -> dict[str, Package]:
+    """Those that are installed."""
+    return {name: package for name, package in there.items() if package.status == "installed"}
+
+
+def matching(there: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    """The names that match one of the patterns (fnmatch)."""
+    return sorted(name for name in there if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
+
+
 def unlike(there: Mapping[str, Package], patterns: Sequence[str], hold: bool) -> list[str]:
     """The installed packages that match a pattern and are not held, or are while they should not be."""
     want = "install" if hold else "hold"
-    return sorted(
-        name
-        for name, package in there.items()
-        if package.status == "installed"
-        and package.want == want
-        and any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-    )
+    return matching((name for name, package in installed(there).items() if package.want == want), patterns)
 
 
 def broken(there: Mapping[str, Package]) -> list[str]:
     """The packages that a killed dpkg has left half done."""
     return sorted(name for name, package in there.items() if package.status in HALF)
+
+
+def lacking(there: Mapping[str, Package], needed: Iterable[str], held: Sequence[str], hold: bool) -> list[str]:
+    """What host_packages would see to: missing, left half done, or not held where it should be (or the other way)."""
+    return list(dict.fromkeys([*missing(needed, there), *broken(there), *unlike(there, held, hold)]))
 
 
 # --- Doing ------------------------------------------------------------------------------------------------------------

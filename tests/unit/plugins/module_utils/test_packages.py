@@ -15,7 +15,10 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.packages import (
     Package,
     broken,
     install,
+    installed,
+    lacking,
     lists_are_fresh,
+    matching,
     missing,
     parse,
     repair,
@@ -44,11 +47,23 @@ def test_missing() -> None:
     assert missing(wanted, THERE) == ["nano", "slurmd", "munge=0.6", "nothing"]
 
 
+def test_installed() -> None:
+    assert set(installed(THERE)) == {"munge", "libc6", "slurm-client"}
+    assert matching(installed(THERE), ["slurm*", "n*"]) == ["slurm-client"]
+    assert matching(THERE, []) == []
+
+
 def test_held() -> None:
     patterns = ["slurm*", "munge"]
     assert unlike(THERE, patterns, hold=True) == ["slurm-client"]
     assert unlike(THERE, patterns, hold=False) == ["munge"]
     assert unlike(THERE, [], hold=True) == []
+
+
+def test_lacking() -> None:
+    found = lacking(THERE, ["munge", "nano", "slurmd"], ["slurm*"], hold=True)
+    assert found == ["nano", "slurmd", "slurm-client"]
+    assert lacking({name: THERE[name] for name in ("munge", "libc6")}, ["munge"], ["munge"], hold=True) == []
 
 
 def test_what_a_killed_dpkg_leaves() -> None:

@@ -14,6 +14,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aicluster.slurm.plugins.module_utils import host_survey as survey
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
+from ansible_collections.aicluster.slurm.plugins.module_utils.packages import Package
 from ansible_collections.aicluster.slurm.plugins.modules import host_survey
 
 ACCOUNT = {
@@ -24,10 +25,6 @@ ACCOUNT = {
     "home": "/data/home/cluster",
     "shell": "/bin/bash",
 }
-DPKG = """slurmctld hold installed 22.05.8-4+deb12u3
-slurmd install not-installed 
-slurm-client deinstall config-files 22.05.8-4+deb12u3
-"""  # noqa: W291 dpkg-query ends the line of a package without a version with a blank
 HARDWARE = (
     "NodeName=n1 CPUs=2 Boards=1 SocketsPerBoard=1 CoresPerSocket=2 ThreadsPerCore=1 RealMemory=7950\nUpTime=0-0\n"
 )
@@ -53,11 +50,6 @@ HARDWARE = (
 )
 def test_loopback_names(line: str, found: list[str]) -> None:
     assert survey.loopback_names(f"127.0.0.1 localhost\n{line}\n") == found
-
-
-def test_installed_packages() -> None:
-    assert survey.installed_packages(DPKG) == {"slurmctld": ("hold", "22.05.8-4+deb12u3")}
-    assert survey.installed_packages("") == {}
 
 
 # The files of Debian 12, Debian 13 before its release, Ubuntu 24.04, and of somebody else.
@@ -245,19 +237,13 @@ def ran(*outputs: tuple[list[str], str]) -> Callable[[Sequence[str]], Result]:
 
 
 def test_slurm() -> None:
-    asked = [*survey.DPKG, "slurm*"]
-    assert survey.slurm(ran((asked, DPKG))) == {"packages": {"slurmctld": "hold"}, "release": "22.05", "slurmd": {}}
-    assert survey.slurm(ran((asked, ""))) == {"packages": {}, "release": "", "slurmd": {}}
-    text = "slurmd install installed 24.11.5-4\nslurm-wlm-basic-plugins install installed 24.11.5-4\n"
-    found = survey.slurm(ran((asked, text), (survey.SLURMD, HARDWARE), (["slurmd", "-V"], "slurm-wlm 24.11.5\n")))
+    slurmctld = {"slurmctld": Package("hold", "installed", "22.05.8-4+deb12u3")}
+    assert survey.slurm(ran(), slurmctld) == {"release": "22.05", "slurmd": {}}
+    assert survey.slurm(ran(), {}) == {"release": "", "slurmd": {}}
+    there = {"slurmd": Package("install", "installed", "24.11.5-4")}
+    found = survey.slurm(ran((survey.SLURMD, HARDWARE), (["slurmd", "-V"], "slurm-wlm 24.11.5\n")), there)
     assert found["release"] == "24.11"
     assert found["slurmd"] == {"rc": 0, "stdout": HARDWARE, "stderr": "", "version": "24.11.5"}
-
-
-def test_packages() -> None:
-    text = "slurm-smd install installed 25.05.1-1\nslurm-smd-slurmd deinstall config-files 25.05\n"
-    assert survey.matching_packages(ran(([*survey.DPKG, "slurm-smd*"], text)), ["slurm-smd*"]) == ["slurm-smd"]
-    assert survey.matching_packages(ran(), []) == []
 
 
 def test_what_does_not_answer_in_time_is_left_out() -> None:
@@ -302,7 +288,7 @@ def test_module(
         "paths": [str(tmp_path)],
         "share": str(tmp_path),
         "account": ACCOUNT,
-        "packages": ["slurm-smd*"],
+        "packages": {"needed": ["munge"], "strangers": ["slurm-smd*"]},
     }
     with patch_module_args(arguments), pytest.raises(SystemExit) as end:
         host_survey.main()
@@ -313,9 +299,12 @@ def test_module(
     found = result["survey"]
     assert set(found) == {
         *("account", "ahead", "architecture", "conflicts", "cpus", "disks", "gpus", "kernel", "loopback"),
-        *("memory_mb", "packages", "python", "share", "slurm", "uid"),
+        *("memory_mb", "munge", "packages", "python", "share", "slurm", "uid"),
     }
     assert 100 <= found["ahead"] < 130
     assert found["account"] is False
+    assert found["munge"] == ""
+    # There is no dpkg here that answers.
+    assert found["packages"] == {"there": [], "lacking": ["munge"], "strangers": []}
     assert found["disks"][str(tmp_path)]["size_gb"] > 0
     assert found["share"] == {"source": "", "fstype": "", "hides": ["file"]}
