@@ -31,6 +31,8 @@ class Service:
     """Files that it reads only when it starts."""
     restarted: bool = False
     """Whether it has to be restarted anyway."""
+    reload: bool = False
+    """Whether it reads its files anew when it is told to; one that refuses them then runs on with the old ones."""
 
     @property
     def unit(self) -> str:
@@ -103,7 +105,9 @@ def steps(services: Sequence[Service], units: Mapping[str, Unit], changed: Seque
             found.append(Step(f"{service.name} is masked", [*MASKED[unit.file_state], service.unit]))
         if unit.file_state in ("disabled", *MASKED) or not unit.there:
             found.append(Step(f"{service.name} is not enabled", ["systemctl", "enable", service.unit]))
-        if stale(service, changed, marks):
+        if stale(service, changed, marks) and service.reload and unit.active and not service.restarted:
+            found.append(Step(f"{service.name} runs with older files", ["systemctl", "reload", service.unit]))
+        elif stale(service, changed, marks):
             # Without it systemd refuses the sixth start within ten seconds.
             found.append(Step("", ["systemctl", "reset-failed", service.unit]))
             found.append(Step(f"{service.name} runs with older files", ["systemctl", "restart", service.unit]))
