@@ -143,9 +143,7 @@ def check(users: Sequence[User], groups: Sequence[Group], found: Database) -> li
     coming = [group for group in groups if group.present]
     known = {*found.gids, *(group.name for group in coming)} - {group.name for group in groups if not group.present}
     wrong = [
-        *_held(
-            "user", "uid", {user.name: user.uid for user in users}, uids
-        ),
+        *_held("user", "uid", {user.name: user.uid for user in users}, uids),
         *_held("group", "gid", {group.name: group.gid for group in coming}, found.gids),
         *(
             f"user {user.name}: found the group {name}, which is not there; accepted: a group of the host"

@@ -139,3 +139,14 @@ def test_a_killed_run_is_finished_by_the_next(tmp_path: Path) -> None:
 def test_restarted_anyway(tmp_path: Path) -> None:
     service = Service("slurmd", restarted=True)
     assert commands(steps([service], {"slurmd": RUNS}, [], str(tmp_path)))[-1] == "systemctl restart slurmd.service"
+
+
+def test_a_daemon_that_reads_its_files_anew_is_not_restarted(tmp_path: Path) -> None:
+    ssh = Service("ssh", reads=("/etc/ssh/x",), reload=True)
+    units = {"ssh": RUNS}
+    assert commands(steps([ssh], units, ["/etc/ssh/x"], str(tmp_path))) == ["systemctl reload ssh.service"]
+    assert steps([ssh], units, ["/etc/y"], str(tmp_path)) == []
+    keep_marks([ssh], ["/etc/ssh/x"], str(tmp_path))
+    assert commands(steps([ssh], units, [], str(tmp_path))) == ["systemctl reload ssh.service"]
+    stopped = {"ssh": RUNS._replace(active=False)}
+    assert commands(steps([ssh], stopped, ["/etc/ssh/x"], str(tmp_path)))[-1] == "systemctl restart ssh.service"
