@@ -322,7 +322,9 @@ def main() -> None:
     params, run = module.params, module_runner(module)
 
     def feed(argv: Sequence[str], text: str) -> Result:
-        return Result(list(argv), *module.run_command(list(argv), data=text, environ_update={"LC_ALL": "C"}))
+        return Result(
+            list(argv), *module.run_command(list(argv), data=text, binary_data=True, environ_update={"LC_ALL": "C"})
+        )
 
     groups = [Group(each["name"], each["gid"], each["state"] == PRESENT) for each in params["groups"]]
     users = [_user(each) for each in params["users"]]
