@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any, Callable, Mapping, NamedTuple
 
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Runner
-from ansible_collections.aicluster.slurm.plugins.module_utils.packages import Package, matching
+from ansible_collections.aicluster.slurm.plugins.module_utils.packages import Package
 
 Read = Callable[[str], str]
 """The text of a file, empty where there is none."""
@@ -203,10 +203,9 @@ def facts(run: Runner, read: Read) -> dict[str, Any]:
 
 
 def slurm(run: Runner, there: Mapping[str, Package]) -> dict[str, Any]:
-    """Which of Slurm's packages are held, their release (empty where none is), what slurmd says of the hardware."""
+    """The installed release (empty where none is), and what slurmd says of the hardware."""
     daemons = [there[name].version for name in ("slurmctld", "slurmd", "slurm-client") if name in there]
     return {
-        "packages": {name: there[name].want for name in matching(there, ["slurm*"])},
         "release": slurm_version(daemons[0]) if daemons else "",
         "slurmd": slurmd(run) if "slurmd" in there else {},
     }

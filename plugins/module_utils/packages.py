@@ -98,6 +98,11 @@ def broken(there: Mapping[str, Package]) -> list[str]:
     return sorted(name for name, package in there.items() if package.status in HALF)
 
 
+def lacking(there: Mapping[str, Package], needed: Iterable[str], held: Sequence[str], hold: bool) -> list[str]:
+    """What host_packages would see to: missing, left half done, or not held where it should be (or the other way)."""
+    return list(dict.fromkeys([*missing(needed, there), *broken(there), *unlike(there, held, hold)]))
+
+
 # --- Doing ------------------------------------------------------------------------------------------------------------
 
 

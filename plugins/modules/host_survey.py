@@ -59,10 +59,29 @@ options:
         type: path
         required: true
   packages:
-    description: Patterns of packages that are looked for.
-    type: list
-    elements: str
-    default: []
+    description: What is asked about packages.
+    type: dict
+    default: {}
+    suboptions:
+      needed:
+        description: Packages, as for M(aicluster.slurm.host_packages).
+        type: list
+        elements: str
+        default: []
+      held:
+        description: Patterns of packages that must not change their version by themselves.
+        type: list
+        elements: str
+        default: []
+      hold:
+        description: Whether these are held.
+        type: bool
+        default: true
+      strangers:
+        description: Patterns of packages that are looked for.
+        type: list
+        elements: str
+        default: []
 attributes:
   check_mode:
     description: Can run in check mode and tell the same.
@@ -97,10 +116,13 @@ RETURN = r"""
 survey:
   description:
     - C(architecture), C(python), C(cpus), C(memory_mb), C(disks) (C(size_gb) and C(free_gb) by path; a path that does
-      not answer is left out), C(kernel), C(gpus), C(packages).
+      not answer is left out), C(kernel), C(gpus).
+    - C(packages) with those C(there) of the needed ones, what is C(lacking) (not there, left half done, or held and not
+      held where it should be otherwise), and the C(strangers) that are installed.
+    - C(munge), the SHA-256 of the key that munged runs with; empty where it does not run, or others can read the key.
     - C(account), whether it is there as it has to be, and C(conflicts) with it.
-    - C(slurm) with its C(packages) and whether each is held, its C(release), and where slurmd is installed C(slurmd)
-      with how C(slurmd -C) ended, what it said, and the C(version).
+    - C(slurm) with its C(release), and where slurmd is installed C(slurmd) with how C(slurmd -C) ended, what it said,
+      and the C(version).
     - C(share) with C(source) and C(fstype) where something is mounted, else what a mount would hide.
     - C(loopback), the names that C(/etc/hosts) puts on a loopback address.
     - C(ahead) is how many seconds this clock is ahead of the control host's; it includes the time that asking took.
@@ -118,7 +140,7 @@ from functools import partial
 from typing import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aicluster.slurm.plugins.module_utils import host_survey, packages, ssh
+from ansible_collections.aicluster.slurm.plugins.module_utils import host_survey, munge, packages, ssh
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import NOT_THERE, Result, module_runner
 from ansible_collections.aicluster.slurm.plugins.module_utils.host_survey import disk_size, in_time, read_file
 
@@ -145,7 +167,17 @@ def main() -> None:
                     "shell": {"type": "path", "required": True},
                 },
             },
-            "packages": {"type": "list", "elements": "str", "default": []},
+            "packages": {
+                "type": "dict",
+                "default": {},
+                "options": {
+                    "needed": {"type": "list", "elements": "str", "default": []},
+                    "held": {"type": "list", "elements": "str", "default": []},
+                    "hold": {"type": "bool", "default": True},
+                    "strangers": {"type": "list", "elements": "str", "default": []},
+                },
+                "apply_defaults": True,
+            },
         },
         supports_check_mode=True,
     )
@@ -160,7 +192,9 @@ def main() -> None:
 
     share, account = params["share"], host_survey.Account(**params["account"])
     # Where there is no dpkg nothing is found; that the distribution is none of ours is said by role preflight.
-    installed = packages.installed(packages.parse(run_if_there(packages.QUERY).stdout))
+    there = packages.parse(run_if_there(packages.QUERY).stdout)
+    installed, asked = packages.installed(there), params["packages"]
+    lacking = packages.lacking(there, asked["needed"], asked["held"], asked["hold"])
     source, fstype = host_survey.mount_at(share, read_file("/proc/self/mounts"))
     users = {entry.pw_name: entry.pw_uid for entry in pwd.getpwall()}
     groups = {entry.gr_name: entry.gr_gid for entry in grp.getgrall()}
@@ -178,7 +212,12 @@ def main() -> None:
             "kernel": host_survey.kernel_abilities(read_file),
             "gpus": host_survey.gpus(run_if_there, read_file),
             "slurm": host_survey.slurm(run_if_there, installed),
-            "packages": packages.matching(installed, params["packages"]),
+            "packages": {
+                "there": [name for name in asked["needed"] if name not in lacking],
+                "lacking": lacking,
+                "strangers": packages.matching(installed, asked["strangers"]),
+            },
+            "munge": munge.key_in_use(run_if_there),
             "conflicts": host_survey.account_conflicts(account, users, groups),
             "account": host_survey.account_is_there(account, *map(read_file, ACCOUNTS)),
             # Nobody looks into what is mounted: a dead server would hold that up for ever.

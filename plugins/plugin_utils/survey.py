@@ -217,9 +217,10 @@ def _software(view: View, rules: Rules) -> Iterator[Finding]:
     if survey["uid"] != 0:
         fix = "Give the ssh user sudo; -K asks for its password"
         yield Finding("privileges", view.name, "become", f"the user id {survey['uid']}", "root, by sudo", fix)
-    if survey["packages"]:
-        accepted, fix = "none of them", f"apt-get remove {' '.join(survey['packages'])}"
-        yield Finding("packages", view.name, "conflicting packages", ", ".join(survey["packages"]), accepted, fix)
+    strangers = survey["packages"]["strangers"]
+    if strangers:
+        accepted, fix = "none of them", f"apt-get remove {' '.join(strangers)}"
+        yield Finding("packages", view.name, "conflicting packages", ", ".join(strangers), accepted, fix)
     if survey["conflicts"]:
         accepted, fix = (
             "names and ids that are free, or ours",

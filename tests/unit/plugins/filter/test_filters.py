@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.preflight import inventory_findings
+from jinja2 import Environment
 
 PACKAGE = "ansible_collections.aicluster.slurm.plugins.filter"
 FOLDER = Path(__file__).parents[4] / "plugins" / "filter"
@@ -92,6 +93,24 @@ def test_expand_hostlist() -> None:
 def test_idle_jobs() -> None:
     lines = ["node1 idle main*", "node2 mixed main*"]
     assert use("idle_jobs", lines, ["node1", "node2"]) == [{"partition": "main", "nodes": ["node1"]}]
+
+
+def test_wrong_variables() -> None:
+    described = {
+        "cluster_uid": {"type": "int", "description": "A number."},
+        "head_adopt": {"type": "str", "choices": ["fail", "keep"]},
+        "nodes_hardware": {"type": "dict", "options": {"cpus": {"type": "int"}}},
+    }
+
+    def wrong(**variables: Any) -> Any:
+        return use("wrong_variables", Environment().from_string("").new_context(variables), described)
+
+    assert wrong() == wrong(cluster_uid="10", head_adopt="keep", other=1, nodes_hardware={"cpus": 2}) == []
+    found = wrong(cluster_uid="ten", head_adopt="drop", nodes_hardware={"cores": 2})
+    assert [next(name for name in described if name in text or "cores" in text) for text in found]
+    assert len(found) == 3
+    with pytest.raises(AnsibleFilterError, match="found list; accepted: descriptions by name"):
+        use("wrong_variables", Environment().from_string("").new_context({}), [])
 
 
 def test_silent_nodes() -> None:

@@ -16,6 +16,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.packages import (
     broken,
     install,
     installed,
+    lacking,
     lists_are_fresh,
     matching,
     missing,
@@ -57,6 +58,12 @@ def test_held() -> None:
     assert unlike(THERE, patterns, hold=True) == ["slurm-client"]
     assert unlike(THERE, patterns, hold=False) == ["munge"]
     assert unlike(THERE, [], hold=True) == []
+
+
+def test_lacking() -> None:
+    found = lacking(THERE, ["munge", "nano", "slurmd"], ["slurm*"], hold=True)
+    assert found == ["nano", "slurmd", "slurm-client"]
+    assert lacking({name: THERE[name] for name in ("munge", "libc6")}, ["munge"], ["munge"], hold=True) == []
 
 
 def test_what_a_killed_dpkg_leaves() -> None:

@@ -238,11 +238,10 @@ def ran(*outputs: tuple[list[str], str]) -> Callable[[Sequence[str]], Result]:
 
 def test_slurm() -> None:
     slurmctld = {"slurmctld": Package("hold", "installed", "22.05.8-4+deb12u3")}
-    assert survey.slurm(ran(), slurmctld) == {"packages": {"slurmctld": "hold"}, "release": "22.05", "slurmd": {}}
-    assert survey.slurm(ran(), {}) == {"packages": {}, "release": "", "slurmd": {}}
-    there = dict.fromkeys(("slurmd", "slurm-wlm-basic-plugins"), Package("install", "installed", "24.11.5-4"))
+    assert survey.slurm(ran(), slurmctld) == {"release": "22.05", "slurmd": {}}
+    assert survey.slurm(ran(), {}) == {"release": "", "slurmd": {}}
+    there = {"slurmd": Package("install", "installed", "24.11.5-4")}
     found = survey.slurm(ran((survey.SLURMD, HARDWARE), (["slurmd", "-V"], "slurm-wlm 24.11.5\n")), there)
-    assert found["packages"] == dict.fromkeys(("slurm-wlm-basic-plugins", "slurmd"), "install")
     assert found["release"] == "24.11"
     assert found["slurmd"] == {"rc": 0, "stdout": HARDWARE, "stderr": "", "version": "24.11.5"}
 
@@ -289,7 +288,7 @@ def test_module(
         "paths": [str(tmp_path)],
         "share": str(tmp_path),
         "account": ACCOUNT,
-        "packages": ["slurm-smd*"],
+        "packages": {"needed": ["munge"], "strangers": ["slurm-smd*"]},
     }
     with patch_module_args(arguments), pytest.raises(SystemExit) as end:
         host_survey.main()
@@ -300,9 +299,12 @@ def test_module(
     found = result["survey"]
     assert set(found) == {
         *("account", "ahead", "architecture", "conflicts", "cpus", "disks", "gpus", "kernel", "loopback"),
-        *("memory_mb", "packages", "python", "share", "slurm", "uid"),
+        *("memory_mb", "munge", "packages", "python", "share", "slurm", "uid"),
     }
     assert 100 <= found["ahead"] < 130
     assert found["account"] is False
+    assert found["munge"] == ""
+    # There is no dpkg here that answers.
+    assert found["packages"] == {"there": [], "lacking": ["munge"], "strangers": []}
     assert found["disks"][str(tmp_path)]["size_gb"] > 0
     assert found["share"] == {"source": "", "fstype": "", "hides": ["file"]}

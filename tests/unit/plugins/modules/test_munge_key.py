@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import pwd
@@ -14,8 +15,16 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from ansible_collections.aicluster.slurm.plugins.module_utils import munge as munge_utils
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Result
-from ansible_collections.aicluster.slurm.plugins.modules.munge_key import IS_ACTIVE, RESTART, Outcome, decode, use_key
+from ansible_collections.aicluster.slurm.plugins.module_utils.munge import (
+    IS_ACTIVE,
+    RESTART,
+    Outcome,
+    decode,
+    key_in_use,
+    use_key,
+)
 
 KEY, OTHER = bytes(range(128)), bytes(range(1, 129))
 ME = pwd.getpwuid(os.getuid())
@@ -188,6 +197,31 @@ def test_check_mode_looks_whether_munged_runs(munge: Munge) -> None:
     assert munge.state() == before
 
 
+# --- key_in_use -------------------------------------------------------------------------------------------------------
+
+
+def test_the_key_in_use(munge: Munge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(munge_utils, "USER", ME.pw_name)
+
+    def known(*steps: Step) -> str:
+        run = FakeRunner(*steps)
+        found = key_in_use(run, str(munge.path))
+        assert run.steps == []
+        return found
+
+    assert known() == "", "no key"
+    munge.put()
+    assert known((IS_ACTIVE, 0)) == hashlib.sha256(KEY).hexdigest()
+    assert known((IS_ACTIVE, 3)) == "", "munged does not run"
+    munge.mark.touch()
+    assert known() == "", "munged runs with another key"
+    munge.mark.unlink()
+    munge.put(mode=0o440)
+    assert known() == "", "others can read it"
+    monkeypatch.setattr(munge_utils, "USER", "nobody-of-that-name")
+    assert known() == "", "no munge here"
+
+
 # --- what goes wrong in between ---------------------------------------------------------------------------------------
 
 
@@ -260,8 +294,9 @@ def umask() -> int:
 MAIN = """
 import json, sys
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.aicluster.slurm.plugins.module_utils import munge
 from ansible_collections.aicluster.slurm.plugins.modules import munge_key
-munge_key.USER = sys.argv[1]
+munge.USER = sys.argv[1]
 with patch_module_args(json.load(sys.stdin)):
     munge_key.main()
 """

@@ -45,7 +45,7 @@ GOOD: dict[str, Any] = {
     "loopback": [],
     "memory_mb": 8000,
     "names": {},
-    "packages": [],
+    "packages": {"there": [], "lacking": [], "strangers": []},
     "python": "3.11.2",
     "share": {"mounted": False, "hides": []},
     "slurm": "24.11",
@@ -156,7 +156,7 @@ def test_nothing_wrong() -> None:
         ),
         (
             "n1",
-            {"packages": ["slurm-smd"]},
+            {"packages": {"strangers": ["slurm-smd"]}},
             "packages",
             "n1: conflicting packages: found slurm-smd; accepted: none of them. apt-get remove slurm-smd",
         ),
