@@ -266,6 +266,11 @@ def _changed(user: User, there: Entry, gids: Mapping[str, int], members: frozens
     return steps
 
 
+def stored(entry: Entry) -> str:
+    """The hash of the password as it is once a lock of ours is taken off."""
+    return entry.hash.lstrip("!") if entry.expires == EXPIRED else entry.hash
+
+
 def keys_are_ours(user: User) -> bool:
     """Whether something is said about the file of admitted keys; who is no longer let in has none."""
     return user.state != PRESENT or user.keys is not None

@@ -255,7 +255,7 @@ def look(users: Sequence[User], groups: Sequence[Group], found: Database, folder
         user.name: user.password
         for user in users
         if user.state == PRESENT and user.password is not None
-        if user.name not in found.users or not right_password(user.password, found.users[user.name].hash)
+        if user.name not in found.users or not right_password(user.password, accounts.stored(found.users[user.name]))
     }
     files = [(f"{folder}/{user.name}", accounts.keys_text(user)) for user in users if accounts.keys_are_ours(user)]
     return Plan(

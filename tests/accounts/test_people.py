@@ -101,22 +101,17 @@ def test_root_without_a_password_for_the_group_that_was_named(lab: Lab) -> None:
 
 
 @pytest.mark.usefixtures("first")
-def test_a_node_lets_in_who_has_a_job_there(lab: Lab) -> None:
+def test_a_node_refuses_who_has_no_job_there(lab: Lab) -> None:
     rc, said = lab.login("ada", "node1", "ada")
     assert rc != 0
     assert "pam_slurm_adopt: you have no active jobs on this node" in said
-    job = lab.login("ada", "head0", "ada", "cd /tmp && sbatch --parsable -o /dev/null --wrap 'sleep 300'")[1]
-    wait_for(lambda: lab.cluster.head.output(f"squeue -h -j {job} -o %T"), lambda text: text == "RUNNING")
-    assert lab.login("ada", "node1", "ada") == (0, "ada")
-    lab.cluster.head.output(f"scancel {job}")
 
 
 @pytest.mark.usefixtures("first")
 def test_the_password_is_the_one(lab: Lab) -> None:
+    compare = """perl -e 'chomp($_ = <STDIN>); print crypt($ARGV[0], $_) eq $_ ? "same" : "another"'"""
     for machine in lab.cluster.machines:
-        stored = machine.output("getent shadow bob").split(":")[1]
-        salt, given = stored.replace("$", "\\$"), PASSWORD
-        assert machine.output(f'perl -e "print crypt(\'{given}\', \\"{salt}\\")"') == stored
+        assert machine.output(f"getent shadow bob | cut -d: -f2 | {compare} {PASSWORD}") == "same"
 
 
 @pytest.mark.usefixtures("first")

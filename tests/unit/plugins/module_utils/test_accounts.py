@@ -23,6 +23,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.accounts import (
     parse,
     plan,
     squeue,
+    stored,
 )
 
 PASSWD = """root:x:0:0:root:/root:/bin/bash
@@ -121,6 +122,11 @@ def test_locks(user: User, expected: list[str]) -> None:
 def test_who_was_locked_without_a_password_comes_back() -> None:
     found = parse(PASSWD, GROUP, "ada:!:19000:0:99999:7::1:\n")
     assert commands([ADA], found=found) == ["usermod --expiredate  ada"]
+
+
+def test_a_password_outlives_a_lock_of_ours() -> None:
+    assert stored(FOUND.users["old"]) == "$y$j9T$salt$hash"
+    assert stored(FOUND.users["ada"]) == "!"
 
 
 def test_who_goes() -> None:
