@@ -116,6 +116,12 @@ def steps(services: Sequence[Service], units: Mapping[str, Unit], changed: Seque
     return found
 
 
+def end(gone: Iterable[str]) -> list[list[str]]:
+    """The commands that stop and disable units, before their files, which are among those that go, are gone."""
+    names = [os.path.basename(path) for path in gone if path.startswith(UNIT_FOLDERS)]
+    return [["systemctl", "disable", "--now", name] for name in names if name.endswith(".service")]
+
+
 def keep_marks(services: Sequence[Service], changed: Sequence[str], marks: str) -> None:
     """Before the paths in `changed` are written: note which services have to be restarted."""
     for service in services:

@@ -101,7 +101,7 @@ options:
         type: str
         default: ""
   absent:
-    description: Files that must not be there.
+    description: Files that must not be there. A unit of systemd is stopped and disabled before its file goes.
     type: list
     elements: path
     default: []
@@ -273,9 +273,12 @@ def main() -> None:
         validate(run, found)
         paths = [each.wanted.path for each in found]
         states = units.parse(services, require(run(units.show(services))).stdout) if services else {}
+        ending = units.end([each.wanted.path for each in found if isinstance(each.wanted, Absent)])
         planned = units.steps(services, states, paths, units.MARKS)
         if not module.check_mode:
             units.keep_marks(services, paths, units.MARKS)
+            for command in ending:
+                require(run(command))
             for each in found:
                 write(each)
             units.carry_out(run, planned, services, units.MARKS)
@@ -285,7 +288,7 @@ def main() -> None:
     module.exit_json(
         changed=bool(found or planned),
         paths=paths,
-        commands=[step.command for step in planned],
+        commands=[*ending, *(step.command for step in planned)],
         diff=[*map(_diff, found), *([_services_diff(findings)] if findings else [])],
     )
 

@@ -27,12 +27,18 @@ class Run:
     """One run of Ansible, with everything that it said and logged."""
 
     rc: int
-    said: str
+    printed: str
+    logged: str
+
+    @property
+    def said(self) -> str:
+        """All of it."""
+        return self.printed + self.logged
 
     @property
     def changed(self) -> int:
         """The changes on all hosts, of the recap."""
-        return sum(int(word.partition("=")[2]) for word in self.said.split() if word.startswith("changed="))
+        return sum(int(word.partition("=")[2]) for word in self.printed.split() if word.startswith("changed="))
 
 
 @dataclass
@@ -52,6 +58,7 @@ class Lab:
         """Play with variables that no list of processes shows."""
         path, log = self.folder / "variables.json", self.folder / "ansible.log"
         path.write_text(json.dumps(variables))
+        log.unlink(missing_ok=True)
         argv = play.command("ansible-playbook", "-i", self.cluster.inventory, "-e", f"@{path}", *arguments, playbook)
         done = subprocess.run(
             argv,
@@ -62,7 +69,7 @@ class Lab:
             text=True,
             check=False,
         )
-        return Run(done.returncode, done.stdout + done.stderr + log.read_text())
+        return Run(done.returncode, done.stdout + done.stderr, log.read_text())
 
     def login(self, user: str, host: str, key: str, *command: str) -> tuple[int, str]:
         """Come to a host from the head with one key, and nothing else; exit code, and what was said."""

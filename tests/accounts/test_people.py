@@ -56,7 +56,7 @@ def test_no_secret_is_told(lab: Lab, first: Run) -> None:
     assert "user ada is not there" in first.said
     assert PASSWORD not in first.said
     for machine in lab.cluster.machines:
-        assert machine.output("grep -c useradd /root/processes || true") != "0", "sampled too seldom to prove anything"
+        assert "python" in machine.output("cat /root/processes"), "sampled too seldom to prove anything"
         assert machine.shell.run(f"grep -q {PASSWORD} /root/processes").rc == 1
         readable = f"find /etc /var /tmp /home /data -xdev -type f -perm -o+r -exec grep -ls {PASSWORD} {{}} +"
         assert machine.shell.run(readable).stdout == ""

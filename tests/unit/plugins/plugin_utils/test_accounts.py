@@ -139,7 +139,7 @@ def test_accounts_of_a_host() -> None:
 
 def test_the_filter_says_everything_that_is_wrong() -> None:
     with pytest.raises(AnsibleFilterError) as error:
-        host_accounts([{**ADA, "state": "x"}, {"name": "b"}], "head0", GROUPS, "cluster", "/home", "/data", {"x": "1"})
+        host_accounts([{**ADA, "state": "x"}, {"name": "b"}], "head0", GROUPS, "cluster", "/home", "/data", {"x": 1})
     assert len(str(error.value).splitlines()) == 2
 
 
