@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.errors import AnsibleFilterError
-from ansible_collections.aicluster.slurm.plugins.filter.home_folders import home_folders
-from ansible_collections.aicluster.slurm.plugins.filter.host_accounts import host_accounts
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.accounts import findings
 
 BODY = "AAAAC3NzaC1lZDI1NTE5AAAAIFr0mTheLab0123456789"
@@ -104,56 +101,3 @@ def test_names_and_numbers_are_there_once() -> None:
         "common_users: found the uid 20002 2 times; accepted: once",
     ]
     assert findings([{"uid": 1}], NAMES, {}) == ["common_users: a user without a name: found no name; accepted: one"]
-
-
-def test_accounts_of_a_host() -> None:
-    users = [
-        {**ADA, "authorized_keys": ["k"], "authorized_keys_exclusive": False, "groups": ["video"]},
-        {"name": "bob", "uid": 20002, "hosts": ["head"], "home": "/home/bob", "group": "lab"},
-    ]
-    users[0]["authorized_keys"] = [f"ssh-ed25519 {BODY}"]
-    head, node = (host_accounts(users, host, GROUPS, "cluster", "/data/home", "/data") for host in ("head0", "node1"))
-    assert head == [
-        {
-            "name": "ada",
-            "uid": 20001,
-            "groups": ["video"],
-            "group": "cluster",
-            "home": "/data/home/ada",
-            "create_home": False,
-            "authorized_keys": [f"ssh-ed25519 {BODY}"],
-            "state": "present",
-        },
-        {
-            "name": "bob",
-            "uid": 20002,
-            "group": "lab",
-            "home": "/home/bob",
-            "create_home": True,
-            "authorized_keys": [],
-            "state": "present",
-        },
-    ]
-    assert [each["state"] for each in node] == ["present", "absent"]
-
-
-def test_the_filter_says_everything_that_is_wrong() -> None:
-    with pytest.raises(AnsibleFilterError) as error:
-        host_accounts([{**ADA, "state": "x"}, {"name": "b"}], "head0", GROUPS, "cluster", "/home", "/data", {"x": 1})
-    assert len(str(error.value).splitlines()) == 2
-
-
-def test_homes_that_the_server_makes() -> None:
-    users = [
-        ADA,
-        {"name": "bob", "uid": 20002, "group": "lab", "state": "locked"},
-        {"name": "eve", "uid": 20003, "state": "absent"},
-        {"name": "joe", "uid": 20004, "home": "/home/joe"},
-        {"name": "ann", "uid": 20005, "group": "users"},
-    ]
-    folders = home_folders(users, "/data/home", "/data", {"cluster": 10000, "lab": 20000})
-    assert [(each["path"], each["owner"], each["group"], each["mode"]) for each in folders] == [
-        ("/data/home/ada", "20001", "10000", "0700"),
-        ("/data/home/bob", "20002", "20000", "0700"),
-        ("/data/home/ann", "20005", "users", "0700"),
-    ]
