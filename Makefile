@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup configure demo demo-shell demo-down test lint sanity unit docs build molecule bench hosts clean
+.PHONY: help setup configure demo demo-shell demo-down test lint sanity unit docs build molecule integration chaos bench hosts clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,7 +44,7 @@ sanity: setup ## ansible-test sanity, nothing ignored
 unit: setup ## Unit tests
 	@scripts/unit
 
-docs: setup ## The documentation of plugins and roles, and the changelog, are well-formed
+docs: setup ## The list of variables, all references and the changelog; a site of plugins and roles
 	@scripts/docs
 
 build: setup ## Build the tarball, install it into an empty path, use it from there
@@ -56,6 +56,12 @@ molecule: setup hosts ## The scenarios, in containers (SUITE=trixie, SCENARIOS=d
 	    echo "== molecule: $$scenario on $(SUITE)"; \
 	    molecule test -s "$$scenario"; \
 	done
+
+integration: setup hosts ## What we read in slurm.conf, held against Slurm itself (SUITE=trixie)
+	@PYTHONPATH=collections .venv/bin/python tests/integration/read_slurm_conf.py aicluster-base:$(SUITE)
+
+chaos: setup hosts ## First deploys that are killed or frozen in the middle, each then repaired by one run (SEEDS="1 2 5")
+	@PYTHONPATH=benchmarks .venv/bin/python tests/chaos/chaos.py $(SEEDS)
 
 bench: setup hosts ## How long a deploy takes beside a bare shell script, and how many module calls (quiet machine, 3 and 8 hosts)
 	@.venv/bin/python benchmarks/deploy.py

@@ -39,6 +39,8 @@ class Running(NamedTuple):
     """The files that it runs with, as far as anybody knows."""
     ask: Runner
     """Runs a client of Slurm with the configuration by which it finds this slurmctld."""
+    shown: str = ""
+    """What `scontrol show config` says; empty where slurmctld does not run."""
 
 
 def look(
@@ -61,16 +63,17 @@ def look(
     end = clock() + SECONDS
     while True:
         answers = [(ask(["scontrol", "show", "config"]), ask, texts) for ask, texts in asking]
-        answering = [(_matches(result), ask, texts) for result, ask, texts in answers if result.rc == 0]
+        answering = [(_matches(result), ask, texts, result.stdout) for result, ask, texts in answers if result.rc == 0]
         if answering:
             break
         if clock() > end:
             raise NoAnswerError(f"slurmctld runs, but does not answer: {scontrol.explain(answers[0][0])}")
         sleep(0.5)
-    matches, ask, texts = next((answer for answer in answering if answer[0]), answering[0])
+    matches, ask, texts, shown = next((answer for answer in answering if answer[0]), answering[0])
     # The hash is of slurm.conf alone.
     others_alike = len(asking) == 1 or _others(there) == _others(used)
-    return Running(True, matches and others_alike and not files.pending, used if files.pending else texts, ask)
+    applied = matches and others_alike and not files.pending
+    return Running(True, applied, used if files.pending else texts, ask, shown)
 
 
 def jobs(ask: Runner) -> list[Job]:

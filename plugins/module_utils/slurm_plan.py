@@ -139,7 +139,8 @@ def as_text(plan: Plan, lost: Sequence[Mapping[str, str]]) -> str:
         lines.append(f"slurmd: restart on {hostlist.fold_sorted(plan.slurmd)}")
     lines += [f"job at risk: {job}" for job in plan.jobs_at_risk]
     lines += [
-        f"set by scontrol, and lost: {each['kind']} {each['name']} {each['key']}: {each['now']} -> {each['then']}"
+        f"set by scontrol, and lost: {' '.join(filter(None, (each['kind'], each['name'], each['key'])))}:"
+        f" {each['now']} -> {each['then']}"
         for each in lost
     ]
     return "".join(f"{line}\n" for line in [*lines, *map(str, plan.changes)])

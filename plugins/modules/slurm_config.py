@@ -348,6 +348,8 @@ def overrides(case: Case, verdict: slurm_validate.Verdict) -> list[dict[str, str
         if then and case.running.active and case.plan.changes:
             shown = require(case.running.ask(["scontrol", "--all", "--oneliner", "show", f"{kind}s"]))
             found += slurm_overrides.lost(kind, shown.stdout, then, case.plan.changes)
+    if case.running.shown and case.plan.action != "none":
+        found += slurm_overrides.lost_logging(case.running.shown, case.wanted.value, case.plan.changes)
     return [override._asdict() for override in found]
 
 

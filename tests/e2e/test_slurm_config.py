@@ -154,16 +154,22 @@ def test_a_partition_key_needs_a_reconfigure(running: Running) -> None:
 def test_what_an_admin_did_survives_or_is_foretold(running: Running) -> None:
     running.head.output("scontrol update PartitionName=main State=DRAIN PriorityTier=7")
     running.head.output(f"scontrol update NodeName={running.free} State=DRAIN Reason='bad fan' Weight=70 Comment=old")
+    running.head.output("scontrol setdebug debug")
     options = running.options(nodes=[*running.base["nodes"], NEW])
     try:
         planned = running.module.run("slurm_config", {**options, "state": "planned"})
         assert not planned["changed"]
         lost = [(each["kind"], each["name"], each["key"], each["now"]) for each in planned["plan"]["overrides_lost"]]
-        assert lost == [("partition", "main", "PriorityTier", "7"), ("node", running.free, "Weight", "70")]
+        assert lost == [
+            ("partition", "main", "PriorityTier", "7"),
+            ("node", running.free, "Weight", "70"),
+            ("slurm.conf", "", "SlurmctldDebug", "debug"),
+        ]
         result = running.module.run("slurm_config", options)
         assert result["plan"]["overrides_lost"] == planned["plan"]["overrides_lost"]
         assert "set by scontrol, and lost: partition main PriorityTier: 7 -> 1" in result["diff"][-1]["after"]
         assert running.partition()["State"] == "DRAIN"
+        assert "SlurmctldDebug          = info" in running.head.output("scontrol show config")
         node = running.cluster.slurm_nodes()[running.free]
         assert (node["State"].split("+")[1], node["Reason"].split(" [")[0], node["Comment"]) == (
             "DRAIN",
@@ -173,6 +179,7 @@ def test_what_an_admin_did_survives_or_is_foretold(running: Running) -> None:
     finally:
         running.head.output("scontrol update PartitionName=main State=UP")
         running.head.output(f"scontrol update NodeName={running.free} State=RESUME Comment=")
+        running.head.output("scontrol setdebug info")
 
 
 def test_a_node_comes_and_goes(running: Running) -> None:

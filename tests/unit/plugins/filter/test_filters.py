@@ -250,10 +250,10 @@ SURVEY: dict[str, Any] = {
     "kernel": {"nfs": True, "nfsd": True, "cgroup_v2": True, "user_namespaces": True},
     "loopback": ["ip6-localhost"],
     "memory_mb": 8000,
-    "packages": [],
+    "packages": {"there": [], "lacking": [], "strangers": []},
     "python": "3.11.2",
     "share": {"source": "", "fstype": "", "hides": []},
-    "slurm": {"release": "24.11", "packages": {}, "slurmd": {}},
+    "slurm": {"release": "24.11", "slurmd": {}},
     "uid": 0,
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_files import Change
-from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_overrides import Override, lost
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_overrides import Override, lost, lost_logging
 
 # As 22.05.8 and 24.11.5 print them, shortened.
 PARTITION = (
@@ -95,3 +95,25 @@ def test_items_that_come_and_go_and_lines_that_are_none() -> None:
     assert lost("partition", LONGER, other, []) == []
     assert lost("partition", "No partitions in the system\n", PARTITION, []) == []
     assert lost("node", "", NODE, []) == []
+
+
+# As both versions print them.
+CONFIG = "DebugFlags              = (null)\nSlurmctldDebug          = info\nSlurmctldSyslogDebug    = (null)\n"
+TALKATIVE = CONFIG.replace("= info", "= debug2").replace("= (null)\nSlurmctldDebug", "= Backfill,Gres\nSlurmctldDebug")
+
+
+@pytest.mark.parametrize("conf", [{}, {"SlurmctldDebug": 3}, {"SlurmctldDebug": "Info", "DebugFlags": []}])
+def test_how_slurmctld_logs(conf: dict[str, object]) -> None:
+    assert lost_logging(CONFIG, conf.get, []) == lost_logging("", conf.get, []) == []
+    assert lost_logging(TALKATIVE, conf.get, []) == [
+        Override("slurm.conf", "", "SlurmctldDebug", "debug2", "info"),
+        Override("slurm.conf", "", "DebugFlags", "backfill,gres", "none"),
+    ]
+    assert lost_logging(TALKATIVE, conf.get, [Change("slurm.conf", "", "DebugFlags", "", "Backfill")]) == [
+        Override("slurm.conf", "", "SlurmctldDebug", "debug2", "info")
+    ]
+
+
+def test_what_slurm_conf_says_of_logging() -> None:
+    conf = {"SlurmctldDebug": "6", "DebugFlags": ["gres", "Backfill"]}
+    assert lost_logging(TALKATIVE, conf.get, []) == []
