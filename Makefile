@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup configure demo demo-shell demo-down test lint sanity unit docs build molecule vm integration bench hosts clean
+.PHONY: help setup configure demo demo-shell demo-down test lint sanity unit docs build molecule vm integration chaos bench hosts clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,7 +46,7 @@ sanity: setup ## ansible-test sanity, nothing ignored
 unit: setup ## Unit tests
 	@scripts/unit
 
-docs: setup ## The documentation of plugins and roles, and the changelog, are well-formed
+docs: setup ## The list of variables, all references and the changelog; a site of plugins and roles
 	@scripts/docs
 
 build: setup ## Build the tarball, install it into an empty path, use it from there
@@ -67,6 +67,9 @@ vm: setup ## The scenario in virtual machines with kernels of their own (SUITE=t
 	@scripts/vm_image $(SUITE)
 	@echo "== molecule: vm on $(SUITE), $(VM_PARTS)"
 	@molecule test -s vm
+
+chaos: setup hosts ## First deploys that are killed or frozen in the middle, each then repaired by one run (SEEDS="1 2 5")
+	@PYTHONPATH=benchmarks .venv/bin/python tests/chaos/chaos.py $(SEEDS)
 
 bench: setup hosts ## How long a deploy takes beside a bare shell script, and how many module calls (quiet machine, 3 and 8 hosts)
 	@.venv/bin/python benchmarks/deploy.py

@@ -12,52 +12,16 @@ calls of the busiest compute node, and how many times longer than the floor; the
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-KEY, HOSTS = "/tmp/bench/key", Path("/tmp/bench")
-PLAYBOOK = str(Path(sys.executable).parent / "ansible-playbook")
-SSH = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlMaster=auto -o ControlPersist=60s"
+from hosts import HERE, ROOT, SETTINGS, fresh, playing, timed, write_inventory
+
 PARTITION = {"cluster_partitions": {"main": {"MaxTime": "2:00:00"}}}
 ROUNDS = 10
-
-
-def timed(argv: Sequence[str], **environment: str) -> float:
-    """Seconds that a command takes; its output is shown when it fails."""
-    began = time.monotonic()
-    done = subprocess.run(
-        argv,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    seconds = time.monotonic() - began
-    if done.returncode:
-        raise SystemExit(f"{' '.join(argv)}: {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
-    return round(seconds, 1)
-
-
-@contextmanager
-def fresh(prefix: str, hosts: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Fresh containers, by their names; gone afterwards."""
-    try:
-        timed([str(HERE / "floor/hosts-up"), prefix, *hosts])
-        lines = (HOSTS / f"{prefix}.hosts").read_text(encoding="utf-8").splitlines()
-        yield dict(line.split() for line in lines)
-    finally:
-        timed([str(HERE / "floor/hosts-down"), prefix, *hosts])
 
 
 def floor(hosts: Sequence[str]) -> dict[str, float]:
@@ -74,16 +38,13 @@ class Site:
         self.addresses = addresses
         self.folder = folder
 
-    def play(self, hosts: Sequence[str], playbook: str, *arguments: str) -> dict[str, Any]:
+    def play(self, hosts: Sequence[str], playbook: str, *further: str) -> dict[str, Any]:
         """Seconds of a run over a head and its nodes, and what the callback says of it."""
         inventory, report = self.folder / "hosts", self.folder / "report.json"
-        lines = [f"{name} ansible_host={self.addresses[name]}" for name in hosts]
-        head, nodes = lines[:1], lines[1:]
-        inventory.write_text("\n".join(["[head]", *head, "[nodes]", *nodes, ""]), encoding="utf-8")
+        write_inventory(inventory, {name: self.addresses[name] for name in hosts})
         seconds = timed(
-            [PLAYBOOK, "-i", str(inventory), "-u", "root", "--private-key", KEY, *arguments, playbook],
-            ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"),
-            ANSIBLE_SSH_COMMON_ARGS=SSH,
+            playing(inventory, *further, playbook),
+            **SETTINGS,
             ANSIBLE_CALLBACK_PLUGINS=str(HERE / "callback_plugins"),
             ANSIBLE_CALLBACKS_ENABLED="module_calls",
             MODULE_CALLS_REPORT=str(report),

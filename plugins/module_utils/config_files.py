@@ -110,6 +110,13 @@ class ConfigFiles:
                     os.unlink(os.path.join(folder, name))
 
 
+def install(folder: str, state_path: str, texts: Mapping[str, str]) -> None:
+    """Have the files that are in use on another controller, whatever was here."""
+    files = ConfigFiles(folder, os.path.join(state_path, "slurm"), sorted(texts, key=lambda name: name == "slurm.conf"))
+    files.write(texts, files.used() or files.read())
+    files.take()
+
+
 def _names(folder: str) -> list[str]:
     """What is in a folder, which need not be there."""
     return sorted(os.listdir(folder)) if os.path.isdir(folder) else []

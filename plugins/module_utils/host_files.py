@@ -11,9 +11,11 @@ import os
 import pwd
 import re
 import stat
+import tempfile
 from dataclasses import dataclass
 from typing import NamedTuple, Sequence, Union
 
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import Runner, require
 from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import read_whole, write_whole
 
 ROOT = "root"
@@ -38,6 +40,16 @@ class File:
     owner: str = ROOT
     group: str = ROOT
     mode: int = 0o644
+    validate: tuple[str, ...] = ()
+    """A command that judges the text before it takes its place; the path of a draft is its last argument."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link."""
+
+    path: str
+    target: str
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,8 @@ class Block:
     name: str
     without: str = ""
     """A regular expression: lines outside the block that match it go."""
+    keep: str = ""
+    """A regular expression: lines of the block as it is that match it stay. The block is then sorted."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +72,7 @@ class Absent:
     path: str
 
 
-Wanted = Union[Folder, File, Block, Absent]
+Wanted = Union[Folder, File, Link, Block, Absent]
 
 
 class Difference(NamedTuple):
@@ -79,12 +93,15 @@ def with_block(text: str, block: Block) -> str:
     lines = text.splitlines()
     if begin in lines and end in lines[lines.index(begin) :]:
         first, last = lines.index(begin), lines.index(end, lines.index(begin))
-        head, tail = lines[:first], lines[last + 1 :]
+        head, old, tail = lines[:first], lines[first + 1 : last], lines[last + 1 :]
     else:
-        head, tail = lines, []
+        head, old, tail = lines, [], []
     if block.without:
         head, tail = ([line for line in part if not re.search(block.without, line)] for part in (head, tail))
-    ours = [begin, *block.content.splitlines(), end] if block.content else []
+    content = block.content.splitlines()
+    if block.keep:
+        content = sorted({*content, *(line for line in old if re.search(block.keep, line))})
+    ours = [begin, *content, end] if content else []
     return "".join(line + "\n" for line in [*head, *ours, *tail])
 
 
@@ -113,6 +130,9 @@ def _before_and_after(wanted: Wanted) -> tuple[str, str]:
     if isinstance(wanted, Block):
         before = read_whole(path)
         return before, with_block(before, wanted)
+    if isinstance(wanted, Link):
+        target = os.readlink(path) if os.path.islink(path) else ""
+        return (f"link to {target}\n" if target else read_whole(path)), f"link to {wanted.target}\n"
     if os.path.lexists(path) and os.path.isdir(path) != isinstance(wanted, Folder):
         kind = "a folder" if os.path.isdir(path) else "no folder"
         raise ValueError(f"{path}: found {kind}; accepted: {'a folder' if isinstance(wanted, Folder) else 'a file'}")
@@ -154,11 +174,29 @@ def gid(name: str) -> int:
 # --- Writing ----------------------------------------------------------------------------------------------------------
 
 
+def validate(run: Runner, found: Sequence[Difference]) -> None:
+    """Have drafts judged before anything is written. Raises CommandError."""
+    for difference in found:
+        wanted = difference.wanted
+        if isinstance(wanted, File) and wanted.validate:
+            with tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="surrogateescape") as draft:
+                draft.write(wanted.content)
+                draft.flush()
+                require(run([*wanted.validate, draft.name]))
+
+
 def write(difference: Difference) -> None:
     """Make it be as it should be. Raises OSError."""
     wanted = difference.wanted
     if isinstance(wanted, Absent):
         os.unlink(wanted.path)
+    elif isinstance(wanted, Link):
+        os.makedirs(os.path.dirname(wanted.path), mode=0o755, exist_ok=True)
+        aside = f"{wanted.path}.aicluster"
+        if os.path.lexists(aside):
+            os.unlink(aside)
+        os.symlink(wanted.target, aside)
+        os.replace(aside, wanted.path)
     elif isinstance(wanted, Folder):
         os.makedirs(wanted.path, mode=0o755, exist_ok=True)
         os.chown(wanted.path, uid(wanted.owner), gid(wanted.group))

@@ -31,6 +31,8 @@ class Service:
     """Files that it reads only when it starts."""
     restarted: bool = False
     """Whether it has to be restarted anyway."""
+    reload: bool = False
+    """Whether it reads its files anew when it is told to; one that refuses them then runs on with the old ones."""
 
     @property
     def unit(self) -> str:
@@ -103,13 +105,21 @@ def steps(services: Sequence[Service], units: Mapping[str, Unit], changed: Seque
             found.append(Step(f"{service.name} is masked", [*MASKED[unit.file_state], service.unit]))
         if unit.file_state in ("disabled", *MASKED) or not unit.there:
             found.append(Step(f"{service.name} is not enabled", ["systemctl", "enable", service.unit]))
-        if stale(service, changed, marks):
+        if stale(service, changed, marks) and service.reload and unit.active and not service.restarted:
+            found.append(Step(f"{service.name} runs with older files", ["systemctl", "reload", service.unit]))
+        elif stale(service, changed, marks):
             # Without it systemd refuses the sixth start within ten seconds.
             found.append(Step("", ["systemctl", "reset-failed", service.unit]))
             found.append(Step(f"{service.name} runs with older files", ["systemctl", "restart", service.unit]))
         elif not unit.active:
             found.append(Step(f"{service.name} does not run", ["systemctl", "start", service.unit]))
     return found
+
+
+def end(gone: Iterable[str]) -> list[list[str]]:
+    """The commands that stop and disable units, before their files, which are among those that go, are gone."""
+    names = [os.path.basename(path) for path in gone if path.startswith(UNIT_FOLDERS)]
+    return [["systemctl", "disable", "--now", name] for name in names if name.endswith(".service")]
 
 
 def keep_marks(services: Sequence[Service], changed: Sequence[str], marks: str) -> None:

@@ -10,8 +10,9 @@ import time
 from typing import Callable, Mapping, Sequence
 
 from ansible_collections.aicluster.slurm.plugins.module_utils import scontrol
-from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Runner, require
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Result, Runner, require
 
+PING = ("scontrol", "ping")
 INVALID = "INVALID_REG"
 """A node that reports less than slurm.conf says of it (scontrol show node, 22.05 and later)."""
 
@@ -38,6 +39,13 @@ class Controller:
         self.clock = clock
         self.commands: list[list[str]] = []
         self._version = ""
+        self._host = ""
+        self._place = 0
+
+    def among(self, hosts: Sequence[str], host: str) -> None:
+        """Tell it the controllers in their order, and which one it is: of several the others answer, too."""
+        if len(hosts) > 1 and host in hosts:
+            self._host, self._place = host, hosts.index(host)
 
     def is_active(self) -> bool:
         """Whether systemd sees the daemon running."""
@@ -54,6 +62,13 @@ class Controller:
         self.commands.append(["systemctl", "stop", "slurmctld"])
         self.run(self.commands[-1])
 
+    def start(self) -> None:
+        """Start or restart the daemon, and wait until it answers."""
+        # systemd refuses a sixth start in ten seconds, and a rollback must not be the one that it refuses.
+        self.run(["systemctl", "reset-failed", "slurmctld"])
+        self._change(["systemctl", "restart", "slurmctld"])
+        self.wait_for_answer()
+
     def nodes(self, ask: Runner | None = None) -> dict[str, scontrol.Node]:
         """Every node as slurmctld sees it now; `ask` where clients need another slurm.conf than the one in place."""
         return scontrol.read_nodes(ask or self.run, scontrol.parse_version(f"slurm {self.version()}"))
@@ -63,16 +78,19 @@ class Controller:
         self._change(["systemctl", "stop", "slurmctld"])
         self._change(["rm", "-f", f"{state_save_location}/clustername"])
 
+    def carry_state(self, before: str, after: str) -> None:
+        """Stop the daemon and copy its state, as its user: on a share root may be nobody. `apply` starts it."""
+        self._change(["systemctl", "stop", "slurmctld"])
+        self._change(["runuser", "-u", "slurm", "--", "cp", "--recursive", f"{before}/.", after])
+
     def apply(self, action: str) -> None:
         """Start, reconfigure or restart; after a restart 22.05's slurmds keep the old files until a reconfigure."""
-        if action == "reconfigure":
-            self._change(["scontrol", "reconfigure"])
-        else:
-            # systemd refuses a sixth start in ten seconds, and a rollback must not be the one that it refuses.
-            self.run(["systemctl", "reset-failed", "slurmctld"])
-            self._change(["systemctl", "restart", "slurmctld"])
-            self.wait_for_answer()
-            self._change(["scontrol", "reconfigure"])
+        if action != "reconfigure":
+            self.start()
+            if self._place:
+                # A backup that starts waits for SlurmctldTimeout, although nobody before it runs.
+                self._change(["scontrol", "takeover", str(self._place)])
+        self._change(["scontrol", "reconfigure"])
         self.wait_for_answer()
 
     def set_partition_states(self, states: Mapping[str, str]) -> None:
@@ -85,12 +103,20 @@ class Controller:
             if states.get(name, state) != state:
                 self._change(["scontrol", "update", f"PartitionName={name}", f"State={states[name]}"])
 
+    def answers(self) -> bool:
+        """Whether the daemon answers now."""
+        return self._up(self.run(PING))
+
+    def _up(self, ping: Result) -> bool:
+        # It is content with any controller that answers, a backup among them.
+        return ping.rc == 0 and (not self._host or f" at {self._host} is UP" in ping.stdout)
+
     def wait_for_answer(self) -> None:
         """Wait until the daemon answers; NotTakenError when it does not in time."""
         end = self.clock() + self.timeout
         while True:
-            result = self.run(["scontrol", "ping"])
-            if result.rc == 0:
+            result = self.run(PING)
+            if self._up(result):
                 return
             if self.clock() > end or not self.is_active():
                 raise NotTakenError(f"slurmctld does not answer: {scontrol.explain(result)}")

@@ -49,6 +49,8 @@ class Live(NamedTuple):
     jobs: Sequence[Job] = ()
     unfinished: Sequence[str] = ()
     """Nodes whose slurmd had to restart for an earlier change, and has not yet."""
+    state_can_move: bool = False
+    """Whether the wanted StateSaveLocation is a folder without a state, so that the state can be copied there."""
 
 
 class Plan(NamedTuple):
@@ -64,6 +66,8 @@ class Plan(NamedTuple):
     """States that the change is about; all others stay as an admin made them."""
     new_cluster_id: bool = False
     """Whether slurmctld has to forget the id that it gave the cluster, because a database now gives one."""
+    state_from: str = ""
+    """The folder from which slurmctld's state is copied to its new place; empty where it stays."""
 
 
 def make(changes: Sequence[Change], live: Live, nodes: Sequence[str]) -> Plan:
@@ -77,13 +81,18 @@ def make(changes: Sequence[Change], live: Live, nodes: Sequence[str]) -> Plan:
             slurmd.update(nodes if change.name in ("", EVERY_NODE) else [change.name])
     # The slurmd of a node that is new here has read nothing yet.
     slurmd -= set(added(changes))
+    moves = [change for change in changes if live.state_can_move and _moves_state(change)]
     # Thousands of nodes that change meet thousands of jobs; few changes can end one.
-    ending = [change for change in changes if change.removed or not change.name or change.key == "Gres"]
+    ending = [
+        change
+        for change in changes
+        if change not in moves and (change.removed or not change.name or change.key == "Gres")
+    ]
     anew = slurm_keys.parse_version(live.version) >= RECONFIGURE_STARTS_ANEW
     new_id = anew and live.active and any(map(_brings_database, changes))
     if not live.active:
         action = "start"
-    elif slurmctld or new_id or (not live.applied and not anew):
+    elif slurmctld or new_id or moves or (not live.applied and not anew):
         # Where nobody knows what slurmctld runs with, the older one gets what always works.
         action = "restart"
     else:
@@ -99,6 +108,7 @@ def make(changes: Sequence[Change], live: Live, nodes: Sequence[str]) -> Plan:
             if change.kind == slurm_keys.PARTITION and change.key == "State"
         },
         new_cluster_id=new_id,
+        state_from=moves[0].before if moves else "",
     )
 
 
@@ -192,6 +202,15 @@ def _restart(change: Change, version: str) -> frozenset[str]:
     # Of a node that comes or goes its name tells; its other keys nobody has read yet, or reads any more.
     found = [change.key or "NodeName"] if change.kind == slurm_keys.NODE else change.keys
     return frozenset().union(*(keys[key.lower()].restart for key in found if key.lower() in keys))
+
+
+def _moves_state(change: Change) -> bool:
+    """Whether slurmctld has its state in another folder then."""
+    return (
+        change.kind == slurm_keys.GLOBAL
+        and change.key.lower() == "statesavelocation"
+        and bool(change.before and change.after)
+    )
 
 
 def _brings_database(change: Change) -> bool:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Mapping, NamedTuple
+from typing import Mapping, NamedTuple, Sequence
 
 from ansible_collections.aicluster.slurm.plugins.module_utils import scontrol
 from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import ConfigFiles
@@ -27,12 +27,15 @@ class Rollout(NamedTuple):
     """The nodes whose slurmd has to restart, with the time when it began."""
     partitions: Note
     """The states of the partitions before a change: a restart forgets what an admin made of them."""
+    away: Sequence[str] = ()
+    """Nodes that are off, which slurmctld need not have noticed yet."""
 
     def carry_out(
         self, plan: Plan, texts: Mapping[str, str], running: Running, state_save_location: str, rollback: bool
     ) -> None:
         """Have these files in use, or, with `rollback`, those before; NotTakenError says why, and how that went."""
-        before = self.controller.nodes(running.ask) if running.active else {}
+        nodes = self.controller.nodes(running.ask) if running.active else {}
+        before = {name: node for name, node in nodes.items() if name not in self.away}
         try:
             self.follow(plan, texts, running, state_save_location, before)
         except NotTakenError as error:
@@ -54,6 +57,8 @@ class Rollout(NamedTuple):
         if plan.action != "none":
             if plan.new_cluster_id:
                 self.controller.forget_cluster_id(state_save_location)
+            if plan.state_from:
+                self.controller.carry_state(plan.state_from, state_save_location)
             self.controller.apply(plan.action)
             self.controller.set_partition_states({**states, **plan.partition_states})
             self.controller.wait_for_nodes(before, plan.slurmd)

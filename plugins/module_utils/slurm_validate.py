@@ -32,6 +32,7 @@ _REPLACED = re.compile(
 
 _MIDDLE = "--- nodes ---"
 _ADDRESS = re.compile(r"^(\s*SlurmctldHost\s*=[^(\n]*)\([^)\n]*\)", re.IGNORECASE | re.MULTILINE)
+_CONTROLLER = re.compile(r"^\s*SlurmctldHost\s*=\s*([^(\s]+).*\n?", re.IGNORECASE | re.MULTILINE)
 # $1 is the folder. Ends as soon as slurmctld says that it runs (and then what it made of the configuration), or has
 # ended, or the time is over.
 _SCRIPT = f"""
@@ -74,11 +75,22 @@ class Verdict(NamedTuple):
     """The same of the nodes."""
 
 
-def candidate(slurm_conf: str, folder: str) -> str:
-    """slurm.conf for the private slurmctld: its state, log and pid file are in `folder`, and it asks no database."""
+def candidate(slurm_conf: str, folder: str, host: str) -> str:
+    """slurm.conf for the private slurmctld: its state, log and pid file are in `folder`, and it asks no database.
+
+    Of several controllers `host` is the only one: it would wait as the backup of another.
+    """
+    kept = _REPLACED.sub("", slurm_conf)
+    if host in _CONTROLLER.findall(kept):
+        kept = _CONTROLLER.sub(lambda line: line[0] if line[1] == host else "", kept)
     # The addresses of the controllers are on no interface there; `hosts` has their names.
-    kept = _ADDRESS.sub(r"\1", _REPLACED.sub("", slurm_conf))
+    kept = _ADDRESS.sub(r"\1", kept)
     return kept + f"\nStateSaveLocation={folder}/state\nSlurmctldPidFile={folder}/pid\nSlurmctldLogFile={folder}/log\n"
+
+
+def hostname() -> str:
+    """What this host calls itself, as slurmctld compares it with SlurmctldHost."""
+    return os.uname().nodename.split(".")[0]
 
 
 def hosts(names: Iterable[str]) -> str:
@@ -91,7 +103,7 @@ def check(run: Runner, texts: Mapping[str, str], names: Iterable[str]) -> Verdic
     folder = tempfile.mkdtemp(prefix="aicluster-")
     try:
         os.makedirs(os.path.join(folder, "state"))
-        prepared = {**texts, "slurm.conf": candidate(texts["slurm.conf"], folder), "hosts": hosts(names)}
+        prepared = {**texts, "slurm.conf": candidate(texts["slurm.conf"], folder, hostname()), "hosts": hosts(names)}
         for name, text in prepared.items():
             with open(os.path.join(folder, name), "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(text)

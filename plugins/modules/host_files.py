@@ -59,6 +59,24 @@ options:
         description: In octal.
         type: str
         default: "0644"
+      validate:
+        description:
+          - A command that judges the text before anything is written; the path of a draft is its last argument.
+          - In check mode it is left out where it is not installed yet.
+        type: list
+        elements: str
+        default: []
+  links:
+    description: Symbolic links.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path: *path
+      target:
+        description: Where it leads.
+        type: str
+        required: true
   blocks:
     description: Lines in files that are somebody else's, between two comments that name the block.
     type: list
@@ -78,8 +96,12 @@ options:
         description: A regular expression. Lines outside the block that match it go.
         type: str
         default: ""
+      keep:
+        description: A regular expression. Lines that are in the block and match it stay, and its lines are sorted.
+        type: str
+        default: ""
   absent:
-    description: Files that must not be there.
+    description: Files that must not be there. A unit of systemd is stopped and disabled before its file goes.
     type: list
     elements: path
     default: []
@@ -100,6 +122,10 @@ options:
         default: []
       restarted:
         description: Whether to restart it anyway.
+        type: bool
+        default: false
+      reload:
+        description: Whether it reads its files anew when it is told to, so that it need not be restarted.
         type: bool
         default: false
 attributes:
@@ -157,8 +183,10 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.host_files import 
     Difference,
     File,
     Folder,
+    Link,
     Wanted,
     differences,
+    validate,
     write,
 )
 
@@ -189,7 +217,19 @@ def main() -> None:
                 "type": "list",
                 "elements": "dict",
                 "default": [],
-                "options": {"path": PATH, "content": TEXT, **RIGHTS, "mode": {"type": "str", "default": "0644"}},
+                "options": {
+                    "path": PATH,
+                    "content": TEXT,
+                    **RIGHTS,
+                    "mode": {"type": "str", "default": "0644"},
+                    "validate": {"type": "list", "elements": "str", "default": []},
+                },
+            },
+            "links": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {"path": PATH, "target": TEXT},
             },
             "blocks": {
                 "type": "list",
@@ -200,6 +240,7 @@ def main() -> None:
                     "content": TEXT,
                     "name": {"type": "str", "default": "aicluster.slurm"},
                     "without": {"type": "str", "default": ""},
+                    "keep": {"type": "str", "default": ""},
                 },
             },
             "absent": {"type": "list", "elements": "path", "default": []},
@@ -211,6 +252,7 @@ def main() -> None:
                     "name": TEXT,
                     "reads": {"type": "list", "elements": "path", "default": []},
                     "restarted": {"type": "bool", "default": False},
+                    "reload": {"type": "bool", "default": False},
                 },
             },
         },
@@ -220,15 +262,23 @@ def main() -> None:
     try:
         wanted: list[Wanted] = [Absent(path) for path in params["absent"]]
         wanted += [Folder(**{**each, "mode": octal(each["mode"])}) for each in params["folders"]]
-        wanted += [File(**{**each, "mode": octal(each["mode"])}) for each in params["files"]]
+        wanted += [
+            File(**{**each, "mode": octal(each["mode"]), "validate": tuple(_there(module, each["validate"]))})
+            for each in params["files"]
+        ]
+        wanted += [Link(**each) for each in params["links"]]
         wanted += [Block(**each) for each in params["blocks"]]
         services = [units.Service(**{**each, "reads": tuple(each["reads"])}) for each in params["services"]]
         found = differences(wanted)
+        validate(run, found)
         paths = [each.wanted.path for each in found]
         states = units.parse(services, require(run(units.show(services))).stdout) if services else {}
+        ending = units.end([each.wanted.path for each in found if isinstance(each.wanted, Absent)])
         planned = units.steps(services, states, paths, units.MARKS)
         if not module.check_mode:
             units.keep_marks(services, paths, units.MARKS)
+            for command in ending:
+                require(run(command))
             for each in found:
                 write(each)
             units.carry_out(run, planned, services, units.MARKS)
@@ -238,9 +288,15 @@ def main() -> None:
     module.exit_json(
         changed=bool(found or planned),
         paths=paths,
-        commands=[step.command for step in planned],
+        commands=[*ending, *(step.command for step in planned)],
         diff=[*map(_diff, found), *([_services_diff(findings)] if findings else [])],
     )
+
+
+def _there(module: AnsibleModule, command: list[str]) -> list[str]:
+    """The command, but nothing in a preview of a host that lacks it."""
+    there = not module.check_mode or not command or module.get_bin_path(command[0], opt_dirs=["/usr/sbin", "/sbin"])
+    return command if there else []
 
 
 def _diff(difference: Difference) -> dict[str, str]:

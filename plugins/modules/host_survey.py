@@ -91,7 +91,8 @@ attributes:
     support: none
   facts:
     description: Sets C(distribution), C(distribution_version), C(distribution_major_version), C(hostname),
-      C(all_ipv4_addresses), C(default_ipv4) with its C(address), and C(virtualization_tech_guest) of a container.
+      C(all_ipv4_addresses), C(default_ipv4) with its C(address), C(virtualization_tech_guest) of a container,
+      C(ssh_host_key_ed25519_public), and C(cluster_ssh_key), see M(aicluster.slurm.cluster_key).
     support: full
   idempotent:
     description: Changes nothing.
@@ -139,7 +140,7 @@ from functools import partial
 from typing import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aicluster.slurm.plugins.module_utils import host_survey, munge, packages
+from ansible_collections.aicluster.slurm.plugins.module_utils import host_survey, munge, packages, ssh
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import NOT_THERE, Result, module_runner
 from ansible_collections.aicluster.slurm.plugins.module_utils.host_survey import disk_size, in_time, read_file
 
@@ -199,7 +200,7 @@ def main() -> None:
     groups = {entry.gr_name: entry.gr_gid for entry in grp.getgrall()}
     module.exit_json(
         changed=False,
-        ansible_facts=host_survey.facts(run_if_there, read_file),
+        ansible_facts={**host_survey.facts(run_if_there, read_file), **ssh.facts(read_file)},
         survey={
             "ahead": round(ahead, 1),
             "architecture": platform.machine(),

@@ -112,6 +112,20 @@ options:
     description: The folder for the files that were in use before, and the mark of files that are not in use yet.
     type: path
     default: /var/lib/aicluster
+  away:
+    description:
+      - Nodes that are known to be off, however slurmctld sees them still. Nobody waits for them to respond again.
+    type: list
+    elements: str
+    default: []
+  followed:
+    description:
+      - Whether further heads follow this one, by M(aicluster.slurm.slurm_config_copy). Then the result has what they
+        need.
+      - Of several controllers in C(SlurmctldHost) this one leaves what is in use in C(StateSaveLocation), too, for
+        heads that are away.
+    type: bool
+    default: false
   timeout:
     description: Seconds that slurmctld has to answer, and then the nodes to respond.
     type: int
@@ -198,6 +212,18 @@ validated:
   type: str
   returned: success
   sample: deep
+files:
+  description: The files that are in use now, by name.
+  type: dict
+  returned: with O(followed)
+store:
+  description: The text of the node store, C(nodes.json).
+  type: str
+  returned: with O(followed)
+generation:
+  description: The number of this configuration, which grows with each change; 0 where there is one controller.
+  type: int
+  returned: with O(followed)
 commands:
   description: The commands that changed something, in order.
   type: list
@@ -213,6 +239,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aicluster.slurm.plugins.module_utils import (
     slurm_adopt,
     slurm_files,
+    slurm_generations,
     slurm_keys,
     slurm_overrides,
     slurm_plan,
@@ -224,7 +251,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
     module_runner,
     require,
 )
-from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import ConfigFiles
+from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import ConfigFiles, read_whole
 from ansible_collections.aicluster.slurm.plugins.module_utils.scontrol import ScontrolError
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import Controller, NotTakenError
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_conf import HEADER, Cluster, ConfigError, render
@@ -337,8 +364,20 @@ def make_case(
             differ = True
     restarting = unfinished(restarts, controller.nodes(running.ask)) if running.active and restarts else []
     at_risk = jobs(running.ask) if running.active and changes else []
-    live = slurm_plan.Live(version, running.active, running.applied, at_risk, restarting)
+    moves_to = str(wanted.value("StateSaveLocation") or "")
+    empty = (
+        running.active and any(change.key.lower() == "statesavelocation" for change in changes) and is_empty(moves_to)
+    )
+    live = slurm_plan.Live(version, running.active, running.applied, at_risk, restarting, empty)
     return Case(texts, there, wanted, running, differ, slurm_plan.make(changes, live, wanted.nodes))
+
+
+def is_empty(location: str) -> bool:
+    """Whether a folder of slurmctld's holds no state yet."""
+    if not os.path.isdir(location):
+        return False
+    with slurm_generations.owner_of(location):
+        return not os.path.exists(os.path.join(location, "clustername"))
 
 
 def overrides(case: Case, verdict: slurm_validate.Verdict) -> list[dict[str, str]]:
@@ -377,8 +416,45 @@ def _difference(header: str, before: str, after: str) -> dict[str, str]:
     return {"before_header": header, "after_header": header, "before": before, "after": after}
 
 
+def for_the_others(module: AnsibleModule, texts: Mapping[str, str], location: str) -> dict[str, Any]:
+    """What further heads have to take over; with several controllers it is left at `location`, too. NotTakenError."""
+    folder = module.params["state_path"]
+    generation = slurm_generations.Generation(
+        slurm_generations.own_number(folder), texts, read_whole(os.path.join(folder, "nodes.json"))
+    )
+    changed = False
+    if location:
+        try:
+            left = slurm_generations.published(location, slurm_generations.own_key(folder))
+            changed = not generation.same(left)
+            number = max(generation.number, left.number if left else 0) + changed
+            generation = generation._replace(number=number)
+            if not module.check_mode:
+                if changed:
+                    slurm_generations.publish(location, slurm_generations.make_key(folder), generation)
+                slurm_generations.keep_number(folder, number)
+        except OSError as error:
+            raise NotTakenError(
+                f"StateSaveLocation: found {error}; accepted: a folder of slurm's on the share"
+            ) from error
+    return {"changed": changed, "files": texts, "store": generation.store, "generation": generation.number}
+
+
 def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
-    """The whole of it; what it gives back is the result."""
+    """Follow the plan, and tell further heads; what it gives back is the result."""
+    result, files, wanted = configure(module, run)
+    if module.params["followed"] and module.params["state"] != "planned":
+        several = len(wanted.controllers) > 1
+        location = str(wanted.value("StateSaveLocation") or "") if several else ""
+        told = for_the_others(module, files, location)
+        result.update(told, changed=result["changed"] or told["changed"])
+    return result
+
+
+def configure(
+    module: AnsibleModule, run: Runner
+) -> tuple[dict[str, Any], Mapping[str, str], slurm_files.Configuration]:
+    """The plan and what came of it, as the result, with the files that are in use then, as texts and read."""
     params = module.params
     state = os.path.join(params["state_path"], "slurm")
     controller = Controller(run, params["timeout"], bool(module.get_bin_path("slurmctld", opt_dirs=["/usr/sbin"])))
@@ -388,6 +464,7 @@ def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
     check_keys(params, version)
     case = make_case(params, run, controller, files, restarts.read(), version)
     plan = case.plan
+    controller.among(case.wanted.controllers, slurm_validate.hostname())
     acts = case.differ or plan.action != "none"
     result: dict[str, Any] = {
         "changed": acts and params["state"] != "planned",
@@ -397,7 +474,7 @@ def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
         "diff": [],
     }
     if not acts:
-        return result
+        return result, case.there, case.wanted
     if params["state"] != "planned":
         refuse_losses(plan, params["max_jobs_at_risk"])
     texts = case.texts if case.differ else case.there
@@ -410,11 +487,11 @@ def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
         _difference("plan", "", slurm_plan.as_text(plan, result["plan"]["overrides_lost"])),
     ]
     if module.check_mode or params["state"] == "planned":
-        return result
-    rollout = Rollout(controller, files, restarts, Note(os.path.join(state, "partitions.json")))
+        return result, texts, case.wanted
+    rollout = Rollout(controller, files, restarts, Note(os.path.join(state, "partitions.json")), params["away"])
     location = str(case.wanted.value("StateSaveLocation") or "/var/spool")
     rollout.carry_out(plan, texts, case.running, location, params["rollback"])
-    return result
+    return result, texts, case.wanted
 
 
 def main() -> None:
@@ -436,6 +513,8 @@ def main() -> None:
             "max_jobs_at_risk": {"type": "int", "default": 0},
             "path": {"type": "path", "default": "/etc/slurm"},
             "state_path": {"type": "path", "default": "/var/lib/aicluster"},
+            "away": {"type": "list", "elements": "str", "default": []},
+            "followed": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 60},
         },
         required_if=[("state", "present", ("config", "nodes")), ("state", "planned", ("config", "nodes"))],

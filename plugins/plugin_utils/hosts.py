@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,15 +82,19 @@ def etc_hosts_lines(hosts: Iterable[Host]) -> list[str]:
     Where two hosts claim a name, a node name counts more than an inventory name, and that more than a hostname.
     """
     hosts = list(hosts)
+    names = names_of(hosts)
+    return [f"{host.address} {' '.join(names[host.name])}" for host in hosts if host.address and names[host.name]]
+
+
+def names_of(hosts: Sequence[Host]) -> dict[str, list[str]]:
+    """The names by which each host is known to the others, by its inventory name; each name has one owner."""
     owners: dict[str, Host] = {}
     for kind in ("node", "name", "hostname"):
         for host in hosts:
             owners.setdefault(getattr(host, kind), host)
-    lines = []
+    found = {}
     for host in hosts:
         names = dict.fromkeys(name for name in (host.node, host.name, host.hostname) if owners[name] is host)
         # localhost is the machine that asks, wherever that is.
-        good = [name for name in names if name and name != "localhost" and not is_address(name)]
-        if host.address and good:
-            lines.append(f"{host.address} {' '.join(good)}")
-    return lines
+        found[host.name] = [name for name in names if name and name != "localhost" and not is_address(name)]
+    return found

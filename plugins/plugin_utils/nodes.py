@@ -20,6 +20,9 @@ HARDWARE = {
 }
 """Slurm's name in `slurmd -C` to ours in the store; sockets are per board, memory is in MiB."""
 
+HEAD_WEIGHT = 0
+"""Of heads that compute: jobs that fit there leave the nodes, which have 1 by default, free."""
+
 MEMORY_RESERVE_SHARE = 0.05
 MEMORY_RESERVE_LEAST_MB = 256
 
@@ -74,6 +77,12 @@ def update_store(
     return after
 
 
+def is_only_head(variables: Mapping[str, Any]) -> bool:
+    """Whether a compute host is in the group head, and in nodes is not."""
+    groups = variables.get("group_names") or ()
+    return "head" in groups and "nodes" not in groups
+
+
 def slurm_node(host: Host, record: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Any] | None:
     """A node for the module slurm_config, in Slurm's own keys (slurm.conf(5)); None while its record is not complete.
 
@@ -92,6 +101,8 @@ def slurm_node(host: Host, record: Mapping[str, Any], declared: Mapping[str, Any
         node["Feature"] = [str(item) for item in declared["nodes_features"]]
     if declared.get("nodes_weight") is not None:
         node["Weight"] = int(declared["nodes_weight"])
+    elif is_only_head(declared):
+        node["Weight"] = HEAD_WEIGHT
     gres = declared.get("gpu_devices") or record.get("gres")
     if gres:
         node["Gres"] = list(gres)

@@ -63,9 +63,8 @@ def group_findings(groups: Mapping[str, Sequence[str]], compute: Sequence[str]) 
     """Groups that must hold a host, and hosts whose groups contradict each other."""
     findings = []
     heads, servers = groups.get("head") or [], groups.get("nfs") or []
-    if len(heads) != 1:
-        accepted = "one host, which runs slurmctld"
-        findings.append(finding("inventory", "group head", ", ".join(heads) or "no host", accepted))
+    if not heads:
+        findings.append(finding("inventory", "group head", "no host", "one host or more; the first runs slurmctld"))
     if not groups.get("nodes"):
         findings.append(finding("inventory", "group nodes", "no host", "one host or more, which run slurmd"))
     if len(servers) > 1:

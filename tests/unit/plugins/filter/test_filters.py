@@ -79,6 +79,12 @@ def test_cluster_hosts() -> None:
         use("cluster_hosts", ["head0"], HOSTVARS, "lan")
 
 
+def test_head_answers() -> None:
+    told = {"item": "head0", "stdout_lines": ["debian", "active", "4", '{"nodes": {}}']}
+    found = use("head_answers", [told, {"item": "head1", "unreachable": True}], HOSTVARS)
+    assert found == {"head": "head0", "up": ["head0"], "store": {"nodes": {}}, "findings": []}
+
+
 def test_etc_hosts() -> None:
     hosts = use("cluster_hosts", ["head0", "node1.local", "node2", "other"], HOSTVARS, NETWORK, STORE)
     assert use("etc_hosts", hosts) == ["10.0.0.1 head0 debian", "10.0.0.11 node1 node1.local", "10.0.0.12 node2 two"]

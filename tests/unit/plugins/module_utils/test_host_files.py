@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils import host_files
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Result
 from ansible_collections.aicluster.slurm.plugins.module_utils.host_files import (
     Absent,
     Block,
     File,
     Folder,
+    Link,
     Wanted,
     differences,
     with_block,
@@ -60,6 +63,15 @@ def test_a_block_leaves_the_rest_alone(text: str, content: str) -> None:
     once = with_block(text, block(content))
     assert with_block(once, block(content)) == once
     assert with_block(once, block("")).splitlines() == text.splitlines()
+
+
+def test_lines_that_are_kept() -> None:
+    first = with_block("", Block("/x", "b 1\nc 2\na 3", "ours", keep="^(z) "))
+    assert first == "# BEGIN ours\na 3\nb 1\nc 2\n# END ours\n"
+    # Whoever did not tell keeps the line, those who told have theirs, and those who are gone have none.
+    assert with_block(first, Block("/x", "a 4", "ours", keep="^(b|z) ")) == "# BEGIN ours\na 4\nb 1\n# END ours\n"
+    assert with_block(first, Block("/x", "", "ours", keep="^(z) ")) == ""
+    assert with_block(first + "b 9\n", Block("/x", "", "ours", keep="^b ")) == "# BEGIN ours\nb 1\n# END ours\nb 9\n"
 
 
 # --- on a disk --------------------------------------------------------------------------------------------------------
@@ -126,3 +138,39 @@ def test_what_is_mounted_is_written_in_place(tmp_path: Path, monkeypatch: pytest
 def test_what_cannot_be(wanted: Wanted, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         differences([wanted])
+
+
+def test_links(tmp_path: Path) -> None:
+    path = tmp_path / "etc" / "localtime"
+    assert apply([Link(str(path), "../zone/a")]) == [str(path)]
+    assert os.readlink(path) == "../zone/a"
+    (found,) = differences([Link(str(path), "../zone/b")])
+    assert (found.before, found.after) == ("link to ../zone/a\n", "link to ../zone/b\n")
+    (path.parent / "localtime.aicluster").touch()  # of a killed run
+    apply([Link(str(path), "../zone/b")])
+    path.unlink()
+    path.write_text("a file")
+    apply([Link(str(path), "../zone/b")])
+    assert os.listdir(path.parent) == ["localtime"]
+
+
+def test_a_draft_is_judged_before_anything_is_written(tmp_path: Path) -> None:
+    path = str(tmp_path / "sudoers")
+    seen: list[str] = []
+
+    def judge(argv: Sequence[str]) -> Result:
+        assert argv[:-1] == ["visudo", "-cf"]
+        seen.append(Path(argv[-1]).read_text())
+        return Result(list(argv), 0 if "good" in seen[-1] else 1, "", "syntax error near line 1\n")
+
+    good, bad, plain = (
+        File(path, text, ME, MINE, 0o440, command)
+        for text, command in (("good\n", ("visudo", "-cf")), ("bad\n", ("visudo", "-cf")), ("any\n", ()))
+    )
+    host_files.validate(judge, differences([good, plain]))
+    with pytest.raises(CommandError, match=r"failed \(rc=1\): syntax error near line 1$"):
+        host_files.validate(judge, differences([bad]))
+    assert seen == ["good\n", "bad\n"]
+    apply([good])
+    host_files.validate(judge, differences([good]))
+    assert len(seen) == 2

@@ -14,6 +14,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.services import (
     Step,
     Unit,
     carry_out,
+    end,
     keep_marks,
     mark,
     parse,
@@ -139,3 +140,21 @@ def test_a_killed_run_is_finished_by_the_next(tmp_path: Path) -> None:
 def test_restarted_anyway(tmp_path: Path) -> None:
     service = Service("slurmd", restarted=True)
     assert commands(steps([service], {"slurmd": RUNS}, [], str(tmp_path)))[-1] == "systemctl restart slurmd.service"
+
+
+def test_units_whose_files_go() -> None:
+    folder = "/etc/systemd/system"
+    assert end(["/etc/x.service", f"{folder}/a.service", f"{folder}/b.service.d/c.conf"]) == [
+        ["systemctl", "disable", "--now", "a.service"]
+    ]
+
+
+def test_a_daemon_that_reads_its_files_anew_is_not_restarted(tmp_path: Path) -> None:
+    ssh = Service("ssh", reads=("/etc/ssh/x",), reload=True)
+    units = {"ssh": RUNS}
+    assert commands(steps([ssh], units, ["/etc/ssh/x"], str(tmp_path))) == ["systemctl reload ssh.service"]
+    assert steps([ssh], units, ["/etc/y"], str(tmp_path)) == []
+    keep_marks([ssh], ["/etc/ssh/x"], str(tmp_path))
+    assert commands(steps([ssh], units, [], str(tmp_path))) == ["systemctl reload ssh.service"]
+    stopped = {"ssh": RUNS._replace(active=False)}
+    assert commands(steps([ssh], stopped, ["/etc/ssh/x"], str(tmp_path)))[-1] == "systemctl restart ssh.service"

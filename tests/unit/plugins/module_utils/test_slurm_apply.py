@@ -344,3 +344,50 @@ def test_a_slurmctld_that_dies_while_nodes_are_resumed(steps: list[Result]) -> N
     with pytest.raises(NotTakenError, match="Unable to contact"):
         fake.controller.resume_spoiled(seen(n1="IDLE"))
     assert fake.steps == []
+
+
+# --- several controllers ----------------------------------------------------------------------------------------------
+
+TAKEOVER = ["scontrol", "takeover", "1"]
+
+
+def both(first: str, second: str) -> Result:
+    """scontrol is content with either."""
+    said = f"Slurmctld(primary) at head0 is {first}\nSlurmctld(backup) at head1 is {second}\n"
+    return did(PING, 0 if "UP" in (first, second) else 1, said)
+
+
+def test_of_several_controllers_this_one_has_to_answer() -> None:
+    fake = Fake(did(RECONFIGURE), both("DOWN", "UP"), did(IS_ACTIVE), both("UP", "UP"))
+    fake.controller.among(["head0", "head1"], "head0")
+    fake.controller.apply("reconfigure")
+    assert (fake.steps, fake.now) == ([], 0.5)
+
+
+def test_a_backup_that_stays_up_does_not_speak_for_one_that_died() -> None:
+    fake = Fake(did(RESET), did(RESTART), both("DOWN", "UP"), did(IS_ACTIVE, 3))
+    fake.controller.among(["head0", "head1"], "head0")
+    with pytest.raises(NotTakenError, match="slurmctld does not answer"):
+        fake.controller.apply("restart")
+
+
+def test_a_backup_that_restarts_takes_over_again() -> None:
+    fake = Fake(did(RESET), did(RESTART), both("DOWN", "UP"), did(TAKEOVER), did(RECONFIGURE), both("DOWN", "UP"))
+    fake.controller.among(["head0", "head1"], "head1")
+    fake.controller.apply("restart")
+    assert (fake.steps, fake.controller.commands) == ([], [RESTART, TAKEOVER, RECONFIGURE])
+
+
+@pytest.mark.parametrize("hosts", [["head0"], ["head1", "head2"]])
+def test_one_controller_or_a_host_that_is_none(hosts: list[str]) -> None:
+    fake = Fake(did(RESET), did(RESTART), did(PING), did(RECONFIGURE), did(PING))
+    fake.controller.among(hosts, "head0")
+    fake.controller.apply("restart")
+    assert fake.steps == []
+
+
+def test_the_state_is_copied_by_its_owner_while_nobody_writes_it() -> None:
+    copy = ["runuser", "-u", "slurm", "--", "cp", "--recursive", "/var/lib/a/.", "/data/b"]
+    fake = Fake(did(STOP), did(copy))
+    fake.controller.carry_state("/var/lib/a", "/data/b")
+    assert (fake.steps, fake.controller.commands) == ([], [STOP, copy])

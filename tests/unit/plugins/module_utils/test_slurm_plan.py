@@ -328,3 +328,15 @@ def test_as_text() -> None:
         *map(str, found),
     ]
     assert slurm_plan.as_text(plan([]), []) == "slurmctld: none\n"
+
+
+@pytest.mark.parametrize("key", ["StateSaveLocation", "statesavelocation"])
+def test_no_job_when_the_state_can_be_copied(key: str) -> None:
+    found = changes(BASE.replace("StateSaveLocation=/var/spool/slurmctld", f"{key}=/elsewhere"))
+    live = Live(NEW, True, True, (GPU_JOB, CPU_JOB), state_can_move=True)
+    made = slurm_plan.make(found, live, NODES)
+    assert (made.jobs_at_risk, made.state_from, made.action) == ([], "/var/spool/slurmctld", "restart")
+    assert slurm_plan.make(found, live._replace(state_can_move=False), NODES).state_from == ""
+    # Another name of the cluster is another state.
+    renamed = changes(BASE.replace("ClusterName=lab", "ClusterName=other"))
+    assert slurm_plan.make(renamed, live, NODES).jobs_at_risk == [GPU_JOB, CPU_JOB]

@@ -317,3 +317,15 @@ def test_without_files_before_there_is_nothing_to_run_with(host: Host, tmp_path:
     assert host.go_back({}, STOP) == "there was no configuration before, so slurmctld is stopped"
     assert (files.read(), files.used(), files.previous(), files.pending) == ({}, {}, {}, False)
     assert host.partitions.read() == {}
+
+
+def test_the_state_moves_before_slurmctld_starts(host: Host) -> None:
+    copied = did(f"runuser -u slurm -- cp --recursive /var/lib/slurm/. {SPOOL}")
+    host.carry_out(plan("restart", state_from="/var/lib/slurm"), *BEFORE, STOP, copied, *ANEW, partitions(), BOTH)
+    assert host.seen[3:5] == ["new: systemctl stop slurmctld", "new: runuser -u slurm"]
+
+
+def test_nobody_waits_for_a_node_that_is_off(host: Host) -> None:
+    host.rollout = host.rollout._replace(away=["n2"])
+    host.carry_out(plan(), *BEFORE, *RECONFIGURED, show(n1="IDLE", n2="IDLE+NOT_RESPONDING"))
+    assert host.files.used() == NEW

@@ -12,6 +12,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_validate imp
     Verdict,
     candidate,
     check,
+    hostname,
     hosts,
     judge,
 )
@@ -43,7 +44,7 @@ def test_candidate_replaces_state_log_and_accounting_only() -> None:
         "SlurmctldDebug=quiet\nAccountingStorageType=accounting_storage/slurmdbd\nJobCompType=jobcomp/mysql\n"
         "AccountingStorageTRES=gres/gpu\nSlurmdLogFile=/var/log/b\nNodeName=n1 State=UNKNOWN\n"
     )
-    lines = [line for line in candidate(text, "/tmp/x").splitlines() if line]
+    lines = [line for line in candidate(text, "/tmp/x", "head").splitlines() if line]
     assert lines == [
         "ClusterName=lab",
         "AccountingStorageTRES=gres/gpu",
@@ -56,7 +57,7 @@ def test_candidate_replaces_state_log_and_accounting_only() -> None:
 
 
 def test_candidate_of_a_file_without_a_last_newline() -> None:
-    assert candidate("ClusterName=lab", "/tmp/x").startswith("ClusterName=lab\nStateSaveLocation=")
+    assert candidate("ClusterName=lab", "/tmp/x", "head").startswith("ClusterName=lab\nStateSaveLocation=")
 
 
 @pytest.mark.parametrize(
@@ -64,13 +65,15 @@ def test_candidate_of_a_file_without_a_last_newline() -> None:
     [
         ("SlurmctldHost=head(10.0.0.1)", "SlurmctldHost=head"),
         ("  slurmctldhost = head (10.0.0.1)", "  slurmctldhost = head "),
-        ("SlurmctldHost=head(10.0.0.1)\nSlurmctldHost=b(fd00::1)", "SlurmctldHost=head\nSlurmctldHost=b"),
+        ("SlurmctldHost=b(fd00::1)\nSlurmctldHost=c", "SlurmctldHost=b\nSlurmctldHost=c"),
+        ("SlurmctldHost=b\nSlurmctldHost=head(10.0.0.1)\nslurmctldhost = c", "SlurmctldHost=head"),
+        ("SlurmctldHost=head2\nSlurmctldHost=head", "SlurmctldHost=head"),
         ("SlurmctldHost=head", "SlurmctldHost=head"),
         ("Licenses=a(10)", "Licenses=a(10)"),
     ],
 )
 def test_candidate_has_names_of_controllers_without_addresses(line: str, kept: str) -> None:
-    assert candidate(f"{line}\nNodeName=n1\n", "/tmp/x").startswith(f"{kept}\nNodeName=n1\n")
+    assert candidate(f"{line}\nNodeName=n1\n", "/tmp/x", "head").startswith(f"{kept}\nNodeName=n1\n")
 
 
 def test_hosts() -> None:
@@ -156,7 +159,7 @@ def test_check_gives_slurm_a_folder_of_its_own() -> None:
     assert run.commands[:2] == [["chmod", "755", folder], ["chown", "-R", "slurm", folder]]
     assert (len(run.commands), run.commands[2][0]) == (3, "unshare")
     assert run.found == {
-        "slurm.conf": candidate(TEXTS["slurm.conf"], folder).encode(),
+        "slurm.conf": candidate(TEXTS["slurm.conf"], folder, hostname()).encode(),
         # Bytes that are no text get there as they are.
         "topology.conf": b"# caf\xe9\n",
         "hosts": hosts(["n1", "head"]).encode(),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.aicluster.slurm.plugins.module_utils import slurm_plan
+from ansible_collections.aicluster.slurm.plugins.module_utils import slurm_generations, slurm_plan
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Result
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import NotTakenError
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_conf import HEADER, ConfigError
@@ -29,6 +29,8 @@ OPTIONS: dict[str, Any] = {
     "validate": False,
     "rollback": True,
     "max_jobs_at_risk": 0,
+    "away": [],
+    "followed": False,
     "timeout": 0,
 }
 SHORTER: dict[str, Any] = {"partitions": {"main": {"Nodes": "ALL", "MaxTime": "30"}}}
@@ -596,3 +598,70 @@ def test_foreign_files_with_what_they_include(host: Host) -> None:
     (host.etc / "nodes.conf").write_text("NodeName=n[1-3]\n", encoding="utf-8")
     with pytest.raises(RefusedError, match="nodes of the inventory:\n  n3:"):
         host.use(VERSION)
+
+
+# --- several heads ----------------------------------------------------------------------------------------------------
+
+
+def heads(host: Host) -> dict[str, Any]:
+    """Two controllers with their state on a share."""
+    share = host.folder / "share"
+    share.mkdir(exist_ok=True)
+    hosts = ["head(10.0.0.1)", "spare(10.0.0.2)"]
+    return {
+        "followed": True,
+        "config": {"ClusterName": "lab", "SlurmctldHost": hosts, "StateSaveLocation": str(share)},
+    }
+
+
+def left(host: Host) -> slurm_generations.Generation | None:
+    key = slurm_generations.own_key(str(host.folder / "state"))
+    return slurm_generations.published(str(host.folder / "share"), key)
+
+
+def test_what_is_in_use_is_left_for_heads_that_are_away(host: Host) -> None:
+    options = heads(host)
+    (host.folder / "state").mkdir()
+    (host.folder / "state" / "nodes.json").write_text("{}\n", encoding="utf-8")
+    result = host.use(VERSION, INACTIVE, *ANEW, partitions(), BOTH, **options)
+    assert (result["generation"], result["store"]) == (1, "{}\n")
+    assert result["files"]["slurm.conf"] == host.text()
+    assert left(host) == slurm_generations.Generation(1, result["files"], "{}\n")
+    again = host.use(*LIVE, **options)
+    assert (again["changed"], again["generation"], again["files"]) == (False, 1, result["files"])
+    # The node store alone is newer.
+    (host.folder / "state" / "nodes.json").write_text("{ }\n", encoding="utf-8")
+    preview = host.use(*LIVE, check_mode=True, **options)
+    assert (preview["changed"], left(host)) == (True, slurm_generations.Generation(1, result["files"], "{}\n"))
+    newer = host.use(*LIVE, **options)
+    assert (newer["changed"], newer["generation"]) == (True, 2)
+    assert left(host) == slurm_generations.Generation(2, result["files"], "{ }\n")
+
+
+def test_a_share_that_cannot_be_written(host: Host) -> None:
+    options = heads(host)
+    (host.folder / "share").rmdir()
+    with pytest.raises(NotTakenError, match=r"StateSaveLocation: found .*No such file"):
+        host.use(VERSION, INACTIVE, *ANEW, partitions(), BOTH, **options)
+
+
+def test_heads_for_logins_alone_get_the_files(host: Host) -> None:
+    result = host.use(VERSION, INACTIVE, *ANEW, partitions(), BOTH, followed=True)
+    assert (result["generation"], result["files"]["slurm.conf"]) == (0, host.text())
+
+
+def test_the_state_goes_along_when_its_folder_moves(host: Host) -> None:
+    host.deploy()
+    share = host.folder / "share"
+    share.mkdir()
+    config = {**OPTIONS["config"], "StateSaveLocation": str(share)}
+    before = {**OPTIONS["config"], "StateSaveLocation": "/var/lib/s"}
+    host.use(*LIVE, *QUEUE, *RESTARTED, config=before)
+    stop, copied = did("systemctl stop slurmctld"), did(f"runuser -u slurm -- cp --recursive /var/lib/s/. {share}")
+    result = host.use(*LIVE, *JOBS, *BEFORE, stop, copied, *ANEW, *AFTER, config=config)
+    assert result["plan"]["jobs_at_risk"] == []
+    # There, it finds a state that somebody left.
+    (share / "clustername").write_text("lab\n", encoding="utf-8")
+    host.use(*LIVE, *QUEUE, *RESTARTED, config=before)
+    with pytest.raises(RefusedError, match="the change would end running jobs: found 1"):
+        host.use(*LIVE, *JOBS, config=config)

@@ -206,3 +206,22 @@ def test_a_node_waits_until_its_record_is_complete(
     record: dict[str, Any], declared: dict[str, Any], waiting: bool
 ) -> None:
     assert (slurm_node(HOST, record, declared) is None) is waiting
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("declared", "weight"),
+    [
+        ({"group_names": ["head"]}, 0),
+        ({"group_names": ["head"], "nodes_weight": 7}, 7),
+        ({"group_names": ["head", "nodes"]}, None),
+        ({"group_names": ["nodes"]}, None),
+        ({}, None),
+    ],
+)
+def test_jobs_find_heads_that_compute_first(declared: dict[str, Any], weight: int | None) -> None:
+    node = slurm_node(HOST, HARDWARE, declared)
+    assert node
+    assert node.get("Weight") == weight

@@ -1,0 +1,382 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+"""All groups and users that a cluster wants on a host, in one go."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_users
+short_description: All groups and users that a cluster wants on a host, in one go
+version_added: 0.1.0
+author: aicluster.slurm contributors (@aicluster)
+description:
+  - Takes all accounts at once, because what costs is to reach a host and to read who is there. Only what differs is
+    changed. Accounts that are not named are left alone.
+  - Everything is checked before anything changes. A number that is somebody else's is refused, and so is another number
+    for an account that owns files or runs processes, because they would belong to nobody.
+  - Keys and passwords of those who go are taken first, what those who come may do is given last.
+options:
+  groups:
+    description: Groups.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The name.
+        type: str
+        required: true
+      gid:
+        description: Its number.
+        type: int
+        required: true
+      state:
+        description: Whether it is there.
+        type: str
+        choices: [present, absent]
+        default: present
+  users:
+    description: Users.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The name.
+        type: str
+        required: true
+      uid:
+        description: Its number.
+        type: int
+        required: true
+      group:
+        description: The primary group. It has to be there, or among O(groups).
+        type: str
+        required: true
+      groups:
+        description: The further groups, and no others. Without it they are left alone.
+        type: list
+        elements: str
+      home:
+        description: The home. When it changes, what was in the old one stays there.
+        type: path
+        required: true
+      create_home:
+        description: Whether a new user gets the home made. On a share the server makes it.
+        type: bool
+        default: true
+      shell:
+        description: The login shell.
+        type: path
+        default: /bin/bash
+      comment:
+        description: The full name.
+        type: str
+        default: ""
+      authorized_keys:
+        description:
+          - Public keys that are admitted, as lines of sshd(8), in a file of O(keys_folder). Without any the file goes.
+          - Without this option it is left alone, unless the user is no longer let in.
+        type: list
+        elements: str
+      password:
+        description: The password. Without it a password is left alone.
+        type: str
+      password_lock:
+        description: Whether a password that the account has is locked.
+        type: bool
+        default: false
+      state:
+        description:
+          - V(locked) lets nobody in, by no way, and keeps everything. V(absent) removes the account and keeps the home.
+          - An account of that name with another number is not ours, so V(absent) leaves it alone.
+        type: str
+        choices: [present, locked, absent]
+        default: present
+  keys_folder:
+    description: Where the keys are, in a file for each user, which belongs to root. A line of sshd_config(5) names it.
+    type: path
+    default: /etc/ssh/authorized_keys.d
+  report_jobs:
+    description: Whether Slurm is asked for jobs of those who are locked or absent; they run on.
+    type: bool
+    default: false
+attributes:
+  check_mode:
+    description: Can run in check mode and tell what it would change.
+    support: full
+  diff_mode:
+    description: Says what differs, and never shows a password.
+    support: full
+  idempotent:
+    description: Changes nothing when everything is as it should be.
+    support: full
+  platform:
+    description: The platform.
+    platforms: debian
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Have the people of the lab, and nobody who left
+  aicluster.slurm.host_users:
+    groups:
+      - {name: lab, gid: 20000}
+    users:
+      - name: ada
+        uid: 20001
+        group: lab
+        home: /data/home/ada
+        create_home: false
+        authorized_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFr0mTheLab ada@laptop]
+      - {name: bob, uid: 20002, group: lab, home: /data/home/bob, state: locked}
+      - {name: eve, uid: 20003, group: lab, home: /data/home/eve, state: absent}
+"""
+
+RETURN = r"""
+found:
+  description: What was not as it should be.
+  type: list
+  elements: str
+  returned: success
+  sample: [user ada is not there]
+commands:
+  description: The commands that changed something, in order.
+  type: list
+  elements: list
+  returned: success
+  sample: [[groupadd, --gid, '20000', lab]]
+jobs:
+  description: Jobs of those who are locked or absent, each with C(id), C(user), C(state) and C(nodes).
+  type: list
+  elements: dict
+  returned: success
+  sample: [{id: '17', user: bob, state: RUNNING, nodes: node1}]
+"""
+
+import ctypes
+import os
+from typing import Any, Callable, NamedTuple, Sequence
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.aicluster.slurm.plugins.module_utils import accounts
+from ansible_collections.aicluster.slurm.plugins.module_utils.accounts import (
+    ABSENT,
+    LOCKED,
+    PRESENT,
+    AccountsError,
+    Database,
+    Group,
+    Step,
+    User,
+)
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
+    CommandError,
+    Result,
+    Runner,
+    module_runner,
+    require,
+)
+from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import read_whole
+from ansible_collections.aicluster.slurm.plugins.module_utils.host_files import (
+    Absent,
+    Difference,
+    File,
+    differences,
+    write,
+)
+
+Feed = Callable[[Sequence[str], str], Result]
+"""Runs a command with a text as its standard input."""
+
+FILES = ("/etc/passwd", "/etc/group", "/etc/shadow")
+PROC = "/proc"
+MOUNTS = "/proc/self/mounts"
+
+
+class Plan(NamedTuple):
+    """All that is not as it should be."""
+
+    revoked: list[Difference]
+    """Files of keys that go."""
+    steps: list[Step]
+    passwords: dict[str, str]
+    """Those that differ, by user."""
+    admitted: list[Difference]
+    """Files of keys that come or change."""
+
+
+def right_password(password: str, stored: str) -> bool:
+    """Whether the password is the one of crypt(5) that is stored. Python's own crypt has been removed."""
+    library = ctypes.CDLL("libcrypt.so.1")
+    library.crypt.restype = ctypes.c_char_p
+    library.crypt.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
+    return bool(stored) and library.crypt(password.encode(), stored.encode()) == stored.encode()
+
+
+def busy(uid: int) -> list[str]:
+    """The processes of a user, by their numbers."""
+    found = []
+    for name in os.listdir(PROC):
+        try:
+            if name.isdigit() and os.stat(f"{PROC}/{name}").st_uid == uid:
+                found.append(name)
+        except FileNotFoundError:
+            continue  # it has ended
+    return found
+
+
+def refuse(run: Runner, users: Sequence[User], groups: Sequence[Group], found: Database) -> None:
+    """Everything that stands in the way, in one AccountsError."""
+    wrong = []
+    for move in accounts.check(users, groups, found):
+        homes = [entry.home for name, entry in found.users.items() if name == move.name and os.path.isdir(entry.home)]
+        running = busy(move.before) if move.kind == "user" else []
+        if running:
+            wrong.append(f"{move.kind} {move.name}: found the process {running[0]} with the number {move.before}")
+        else:
+            files = run(accounts.owned(move, homes, read_whole(MOUNTS))).stdout.splitlines()
+            wrong += [f"{move.kind} {move.name}: found {path} with the number {move.before}" for path in files[:1]]
+    wrong = [f"{text}; accepted: that number, or nothing that it owns" for text in wrong]
+    for user in users:
+        running = busy(user.uid) if user.state == ABSENT and accounts.ours(user, found) else []
+        if running:
+            wrong.append(f"user {user.name}: found the process {running[0]}; accepted: none, or state locked")
+    if wrong:
+        raise AccountsError("\n".join(wrong))
+
+
+def look(users: Sequence[User], groups: Sequence[Group], found: Database, folder: str) -> Plan:
+    """All that is not as it should be. Raises OSError and ValueError."""
+    passwords = {
+        user.name: user.password
+        for user in users
+        if user.state == PRESENT and user.password is not None
+        if user.name not in found.users or not right_password(user.password, accounts.stored(found.users[user.name]))
+    }
+    files = [(f"{folder}/{user.name}", accounts.keys_text(user)) for user in users if accounts.keys_are_ours(user)]
+    return Plan(
+        differences([Absent(path) for path, text in files if not text]),
+        accounts.plan(users, groups, found, passwords),
+        passwords,
+        differences([File(path, text) for path, text in files if text]),
+    )
+
+
+def carry_out(plan: Plan, run: Runner, feed: Feed) -> None:
+    """Make it so. Raises CommandError and OSError."""
+    for difference in plan.revoked:
+        write(difference)
+    passwords = "".join(f"{name}:{password}\n" for name, password in plan.passwords.items())
+    for step in plan.steps:
+        result = feed(step.command, passwords) if step.command == accounts.CHPASSWD else run(step.command)
+        if not (step.command[0] == "groupdel" and result.rc == accounts.NO_SUCH_GROUP):
+            require(result)
+    for difference in plan.admitted:
+        write(difference)
+
+
+def main() -> None:
+    """Run the module."""
+    name = {"type": "str", "required": True}
+    number = {"type": "int", "required": True}
+    module = AnsibleModule(
+        argument_spec={
+            "groups": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": name,
+                    "gid": number,
+                    "state": {"type": "str", "choices": [PRESENT, ABSENT], "default": PRESENT},
+                },
+            },
+            "users": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": name,
+                    "uid": number,
+                    "group": name,
+                    "groups": {"type": "list", "elements": "str"},
+                    "home": {"type": "path", "required": True},
+                    "create_home": {"type": "bool", "default": True},
+                    "shell": {"type": "path", "default": "/bin/bash"},
+                    "comment": {"type": "str", "default": ""},
+                    "authorized_keys": {"type": "list", "elements": "str", "no_log": False},
+                    "password": {"type": "str", "no_log": True},
+                    "password_lock": {"type": "bool", "default": False, "no_log": False},
+                    "state": {"type": "str", "choices": list(accounts.STATES), "default": PRESENT},
+                },
+            },
+            "keys_folder": {"type": "path", "default": "/etc/ssh/authorized_keys.d", "no_log": False},
+            "report_jobs": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    params, run = module.params, module_runner(module)
+
+    def feed(argv: Sequence[str], text: str) -> Result:
+        return Result(
+            list(argv), *module.run_command(list(argv), data=text, binary_data=True, environ_update={"LC_ALL": "C"})
+        )
+
+    groups = [Group(each["name"], each["gid"], each["state"] == PRESENT) for each in params["groups"]]
+    users = [_user(each) for each in params["users"]]
+    try:
+        found = accounts.parse(*map(read_whole, FILES))
+        refuse(run, users, groups, found)
+        plan = look(users, groups, found, params["keys_folder"])
+        jobs = _jobs(module, run, users, found) if params["report_jobs"] else []
+        if not module.check_mode:
+            carry_out(plan, run, feed)
+    except (AccountsError, ValueError, OSError, CommandError) as error:
+        module.fail_json(msg=f"host_users: {error}")
+    for job in jobs:
+        module.warn(
+            f"job {job['id']} of {job['user']}, who is no longer let in, is {job['state']} {job['nodes']}".rstrip()
+        )
+    findings = [step.finding for step in plan.steps]
+    files = [difference.wanted.path for difference in [*plan.revoked, *plan.admitted]]
+    module.exit_json(
+        changed=bool(findings or files),
+        found=[*findings, *files],
+        commands=[step.command for step in plan.steps],
+        jobs=jobs,
+        diff=[
+            *([{"header": "accounts", "before": "\n".join([*findings, ""]), "after": ""}] if findings else []),
+            *(
+                {"before_header": path, "after_header": path, "before": difference.before, "after": difference.after}
+                for path, difference in zip(files, [*plan.revoked, *plan.admitted])
+            ),
+        ],
+    )
+
+
+def _user(params: dict[str, Any]) -> User:
+    fields = {key: params[key] for key in ("name", "uid", "group", "home", "create_home", "shell", "comment")}
+    return User(
+        **fields,
+        groups=None if params["groups"] is None else tuple(params["groups"]),
+        keys=None if params["authorized_keys"] is None else tuple(params["authorized_keys"]),
+        password=params["password"],
+        no_password=params["password_lock"],
+        state=params["state"],
+    )
+
+
+def _jobs(module: AnsibleModule, run: Runner, users: Sequence[User], found: Database) -> list[dict[str, str]]:
+    uids = [user.uid for user in users if user.state in (LOCKED, ABSENT) and accounts.ours(user, found)]
+    if not uids or not module.get_bin_path("squeue"):
+        return []
+    # Without an answer of slurmctld nothing runs that could be told of.
+    return accounts.jobs(run(accounts.squeue(uids)).stdout)
+
+
+if __name__ == "__main__":
+    main()

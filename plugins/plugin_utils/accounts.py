@@ -1,0 +1,181 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""People of the cluster as the inventory has them: checked as a whole, and as each host needs them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.aicluster.slurm.plugins.module_utils.accounts import ABSENT, NAME, PRESENT, STATES
+
+FIELDS = {
+    "name": str,
+    "uid": int,
+    "group": str,
+    "groups": list,
+    "home": str,
+    "shell": str,
+    "comment": str,
+    "authorized_keys": list,
+    "authorized_keys_exclusive": bool,
+    "password": str,
+    "hosts": list,
+    "state": str,
+}
+
+# A kind of key and its Base64, after options of sshd(8) if there are any.
+KEY = re.compile(r'(?:\S(?:[^"\n]|"[^"\n]*")* )?(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-\S+ [A-Za-z0-9+/]{32,}={0,3}(?: [^\n]*)?')
+PRIVATE = re.compile(r"PRIVATE KEY")
+
+PASSWORD_LENGTH = 8
+
+NOBODY = (65534, 65535)
+
+
+class AccountsError(Exception):
+    """The inventory's people cannot become accounts."""
+
+
+def weak(password: str) -> str:
+    """What is wrong with a password, in words that do not tell it; empty for a good one."""
+    if len(password) < PASSWORD_LENGTH:
+        return f"found {len(password)} characters"
+    if password.isdigit():
+        return "found digits only"
+    # chpasswd(8) reads lines.
+    return "found a line break" if re.search(r"[\r\n\0]", password) else ""
+
+
+def findings(
+    users: Sequence[Mapping[str, Any]], names: Collection[str], taken: Mapping[str, int], variable: str = "common_users"
+) -> list[str]:
+    """All that is wrong: `names` are the inventory's hosts and groups, `taken` the accounts that others make."""
+    wrong = []
+    for user in users:
+        where = f"{variable}: {user.get('name', 'a user without a name')}"
+        wrong += [f"{where}: {text}" for text in _of_user(user, names, taken)]
+    for field in ("name", "uid"):
+        counts = Counter(user[field] for user in users if field in user and _counts(user, field))
+        wrong += [
+            f"{variable}: found the {field} {value} {n} times; accepted: once" for value, n in counts.items() if n > 1
+        ]
+    return wrong
+
+
+def _counts(user: Mapping[str, Any], field: str) -> bool:
+    return field == "name" or user.get("state") != ABSENT
+
+
+def _of_user(user: Mapping[str, Any], names: Collection[str], taken: Mapping[str, int]) -> list[str]:
+    wrong = [f"found the key {key}; accepted: {', '.join(FIELDS)}" for key in user if key not in FIELDS]
+    wrong += [f"found no {key}; accepted: one" for key in ("name", "uid") if key not in user]
+    # A value itself may be a secret, so its type is told.
+    wrong += [
+        f"{key}: found a {type(user[key]).__name__}; accepted: a {kind.__name__}"
+        for key, kind in FIELDS.items()
+        if key in user and (not isinstance(user[key], kind) or isinstance(user[key], bool) != (kind is bool))
+    ]
+    if wrong:
+        return wrong
+    return [text for text in (*_identity(user, taken), *_words(user, names), *_keys(user)) if text]
+
+
+def _identity(user: Mapping[str, Any], taken: Mapping[str, int]) -> list[str]:
+    uid = user["uid"]
+    return [
+        "" if NAME.fullmatch(user["name"]) else "name: accepted: lower-case letters, digits, _ and -, 32 at most",
+        "name: found that of another account of the cluster; accepted: another one" if user["name"] in taken else "",
+        f"uid: found {uid} of another account of the cluster; accepted: another one" if uid in taken.values() else "",
+        "" if uid >= 1000 and uid not in NOBODY else f"uid: found {uid}; accepted: 1000 or more, below is the system's",
+    ]
+
+
+def _words(user: Mapping[str, Any], names: Collection[str]) -> list[str]:
+    state = user.get("state", PRESENT)
+    reason = weak(user["password"]) if "password" in user else ""
+    return [
+        "" if state in STATES else f"state: found {state}; accepted: {', '.join(STATES)}",
+        f"password: {reason}; accepted: {PASSWORD_LENGTH} characters or more, and not digits only" if reason else "",
+        *(
+            f"hosts: found {each}; accepted: hosts and groups of the inventory"
+            for each in user.get("hosts", [])
+            if each not in names
+        ),
+        *(
+            f"{key}: found a colon or a line break; accepted: a text without"
+            for key in ("comment", "home", "shell")
+            if re.search(r"[:\n]", user.get(key, ""))
+        ),
+    ]
+
+
+def _keys(user: Mapping[str, Any]) -> list[str]:
+    return [
+        f"authorized_keys: found no public key at place {number}; accepted: such as `ssh-ed25519 AAAA... ada@laptop`"
+        for number, key in enumerate(user.get("authorized_keys", []), 1)
+        if not isinstance(key, str) or PRIVATE.search(key) or not KEY.fullmatch(key)
+    ]
+
+
+def on_host(user: Mapping[str, Any], host: str, groups: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the account is for this host: for all of them when nothing else is said."""
+    return "hosts" not in user or any(each == host or host in groups.get(each, ()) for each in user["hosts"])
+
+
+def home_of(user: Mapping[str, Any], base: str) -> str:
+    """The home folder."""
+    return str(user.get("home") or f"{base}/{user['name']}")
+
+
+def inside(path: str, folder: str) -> bool:
+    """Whether a path lies in a folder."""
+    return path.startswith(folder.rstrip("/") + "/")
+
+
+def accounts(
+    users: Sequence[Mapping[str, Any]],
+    host: str,
+    groups: Mapping[str, Sequence[str]],
+    primary: str,
+    base: str,
+    share: str,
+) -> list[dict[str, Any]]:
+    """The users of the module host_users on one host."""
+    wanted = []
+    for user in users:
+        home = home_of(user, base)
+        fields = {key: user[key] for key in ("name", "uid", "groups", "shell", "comment", "password") if key in user}
+        here = user.get("state", PRESENT) if on_host(user, host, groups) else ABSENT
+        wanted.append(
+            {
+                **fields,
+                "group": user.get("group", primary),
+                "home": home,
+                # Homes on the share are made by its server.
+                "create_home": not inside(home, share),
+                "authorized_keys": user.get("authorized_keys", []),
+                "state": here,
+            }
+        )
+    return wanted
+
+
+def homes(
+    users: Sequence[Mapping[str, Any]], primary: tuple[str, int], gids: Mapping[str, int], base: str, share: str
+) -> list[dict[str, str]]:
+    """The folders that the server makes on the share; numbers, because the server need not know the names yet."""
+    known = {primary[0]: primary[1], **gids}
+    return [
+        {
+            "path": home_of(user, base),
+            "owner": str(user["uid"]),
+            "group": str(known.get(user.get("group", primary[0]), user.get("group"))),
+            "mode": "0700",
+        }
+        for user in users
+        if user.get("state", PRESENT) != ABSENT and inside(home_of(user, base), share)
+    ]

@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which of several heads speaks for the cluster, and what is known of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+
+class Answer(NamedTuple):
+    """What a head says of itself."""
+
+    name: str
+    """Its name in the inventory."""
+    hostname: str
+    running: bool
+    """Whether its slurmctld runs."""
+    generation: int
+    """Which configuration it has; 0 where there never was more than one head."""
+    store: Mapping[str, Any]
+    """Its node store."""
+
+
+def read_answer(name: str, lines: Sequence[str]) -> Answer:
+    """The hostname, what systemd says of slurmctld, the generation, and nodes.json: a line each, and the rest."""
+    hostname, state, generation, *store = [*lines, "", "", "0"][: max(len(lines), 3)]
+    return Answer(name, hostname, state == "active", int(generation or 0), json.loads("\n".join(store) or "{}"))
+
+
+def speaker(answers: Sequence[Answer]) -> Answer | None:
+    """The head that controls the cluster, in the order of the inventory; where none does, one that knows the most.
+
+    A slurmctld that starts takes over from those after it in slurm.conf, so the first that runs is the one.
+    """
+    running = [answer for answer in answers if answer.running]
+    return next(iter(running or sorted(answers, key=lambda answer: -answer.generation)), None)
+
+
+def newest_store(answers: Sequence[Answer]) -> Mapping[str, Any]:
+    """The node store of the newest generation; of several alike that of a running head, then of the first one."""
+    best = sorted(answers, key=lambda answer: (-answer.generation, not answer.running))
+    return best[0].store if best else {}
+
+
+def misled(answers: Iterable[Answer], hostnames: Mapping[str, str]) -> list[str]:
+    """Connections that lead elsewhere by delegation: one with inventory_hostname in it does, without an error."""
+    return [
+        f"{answer.name}: ansible_host (or another variable of the connection): found one that leads to"
+        f" {answer.hostname} when another host delegates to {answer.name}; accepted: a value without"
+        " inventory_hostname in it"
+        for answer in answers
+        if hostnames.get(answer.name) and answer.hostname.split(".")[0] != hostnames[answer.name]
+    ]

@@ -1,0 +1,32 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Before slurmctld starts: takes the configuration that the other heads use, where it is newer than this head's.
+
+take_newer.py FOLDER_OF_SLURM_CONF STATE_PATH. Runs by systemd, without Ansible; the two modules lie beside this file.
+"""
+
+import re
+import sys
+
+import config_files
+import slurm_generations
+
+
+def main(folder: str, state_path: str) -> str:
+    """Take it; says what was taken."""
+    conf = config_files.read_whole(f"{folder}/slurm.conf")
+    location = re.findall(r"^\s*StateSaveLocation\s*=\s*(\S+)", conf, re.IGNORECASE | re.MULTILINE)
+    if not location:
+        return "no StateSaveLocation"
+    newer = slurm_generations.published(location[-1], slurm_generations.own_key(state_path))
+    if newer is None or newer.number <= slurm_generations.own_number(state_path):
+        return "this head has the newest configuration"
+    config_files.install(folder, state_path, newer.texts)
+    config_files.write_whole(f"{state_path}/nodes.json", newer.store)
+    slurm_generations.keep_number(state_path, newer.number)
+    return f"took configuration {newer.number} of the other heads"
+
+
+if __name__ == "__main__":
+    print(main(*sys.argv[1:]))

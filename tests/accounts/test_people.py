@@ -1,0 +1,200 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""People come, change and go. The tests of this file build on each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ..e2e.cluster import wait_for
+from ..e2e.play import ROOT
+from .conftest import Lab, Run
+
+PASSWORD = "quite-a-Secret-7"
+PROXY = "http://proxy.invalid:3128"
+
+
+def people(lab: Lab, **changes: dict[str, Any]) -> dict[str, Any]:
+    """The variables: four people, some with other fields than at first."""
+    users: dict[str, dict[str, Any]] = {
+        "ada": {"uid": 20001, "group": "lab", "comment": "Ada L", "authorized_keys": [lab.keys["ada"]]},
+        "bob": {
+            "uid": 20002,
+            "authorized_keys": [lab.keys["bob"]],
+            "authorized_keys_exclusive": False,
+            "password": PASSWORD,
+        },
+        "eve": {"uid": 20003, "home": "/home/eve", "authorized_keys": [lab.keys["eve"]]},
+        "fedml": {"uid": 20004, "hosts": ["head"]},
+    }
+    return {
+        "common_users": [{"name": name, **user, **changes.get(name, {})} for name, user in users.items()],
+        "cluster_proxy": PROXY,
+        "cluster_no_proxy": ["10.99.0.0/16"],
+    }
+
+
+@pytest.fixture(scope="module")
+def first(lab: Lab) -> Run:
+    """The run that brings them, while every list of processes is kept."""
+    for machine in lab.cluster.machines:
+        machine.output("touch /root/sampling")
+        machine.output(
+            "nohup sh -c 'while test -e /root/sampling; do ps axww -o args; sleep 0.2; done' >/root/processes 2>&1 &"
+        )
+    run = lab.play(people(lab), "-vvv", "--diff")
+    for machine in lab.cluster.machines:
+        machine.output("rm /root/sampling")
+    assert run.rc == 0, run.said
+    return run
+
+
+def test_no_secret_is_told(lab: Lab, first: Run) -> None:
+    assert "user ada is not there" in first.said
+    assert PASSWORD not in first.said
+    for machine in lab.cluster.machines:
+        assert "python" in machine.output("cat /root/processes"), "sampled too seldom to prove anything"
+        assert machine.shell.run(f"grep -q {PASSWORD} /root/processes").rc == 1
+        readable = f"find /etc /var /tmp /home /data -xdev -type f -perm -o+r -exec grep -ls {PASSWORD} {{}} +"
+        assert machine.shell.run(readable).stdout == ""
+    for private in ("ada", "bob"):
+        secret = lab.cluster.head.output(f"sed -n 2p /root/keys/{private}")
+        assert secret not in first.said
+
+
+@pytest.mark.usefixtures("first")
+def test_they_are_the_same_everywhere(lab: Lab) -> None:
+    for name, expected in (("ada", "uid=20001(ada) gid=20000(lab)"), ("bob", "uid=20002(bob) gid=10000(cluster)")):
+        assert {machine.output(f"id {name}").partition(" groups")[0] for machine in lab.cluster.machines} == {expected}
+    there = {machine.name: machine.shell.run("getent passwd fedml").rc for machine in lab.cluster.machines}
+    assert there == {"head0": 0, "node1": 2, "nfs0": 2}
+    # Homes on the share are made by its server, others by each host.
+    assert lab.host("node1").output("stat -c '%U %G %a' /data/home/ada") == "ada lab 700"
+    assert lab.host("node1").output("stat -c '%U' /home/eve") == "eve"
+
+
+@pytest.mark.usefixtures("first")
+def test_they_come_in_by_their_keys(lab: Lab) -> None:
+    assert lab.login("ada", "nfs0", "ada") == (0, "ada")
+    assert lab.login("ada", "nfs0", "bob")[0] == 255
+    # In a home that the node shares with everybody, a key of one's own counts only where that was said.
+    for user in ("ada", "bob"):
+        home = f"/data/home/{user}"
+        lab.cluster.head.output(
+            f"install -d -o {user} -m 0700 {home}/.ssh && echo '{lab.keys['own']}' > {home}/.ssh/authorized_keys"
+            f" && chown {user} {home}/.ssh/authorized_keys"
+        )
+    assert lab.login("ada", "nfs0", "own")[0] == 255
+    assert lab.login("bob", "nfs0", "own") == (0, "bob")
+    assert lab.login("bob", "nfs0", "bob") == (0, "bob")
+
+
+@pytest.mark.usefixtures("first")
+def test_root_without_a_password_for_the_group_that_was_named(lab: Lab) -> None:
+    assert lab.login("ada", "nfs0", "ada", "sudo", "-n", "whoami") == (0, "root")
+    rc, said = lab.login("bob", "nfs0", "bob", "sudo", "-n", "whoami")
+    assert (rc, "password is required" in said) == (1, True)
+    assert lab.host("node1").output("stat -c %a /etc/sudoers.d/90-aicluster") == "440"
+
+
+@pytest.mark.usefixtures("first")
+def test_a_node_refuses_who_has_no_job_there(lab: Lab) -> None:
+    rc, said = lab.login("ada", "node1", "ada")
+    assert rc != 0
+    assert "pam_slurm_adopt: you have no active jobs on this node" in said
+
+
+@pytest.mark.usefixtures("first")
+def test_the_password_is_the_one(lab: Lab) -> None:
+    compare = """perl -e 'chomp($_ = <STDIN>); print crypt($ARGV[0], $_) eq $_ ? "same" : "another"'"""
+    for machine in lab.cluster.machines:
+        assert machine.output(f"getent shadow bob | cut -d: -f2 | {compare} {PASSWORD}") == "same"
+
+
+@pytest.mark.usefixtures("first")
+def test_language_time_and_proxy(lab: Lab) -> None:
+    for machine in lab.cluster.machines:
+        assert machine.output("date +%Z") == "JST"
+        assert machine.output("grep -c ^no_proxy= /etc/environment") == "1"
+        listed = machine.output("sed -n 's/^no_proxy=//p' /etc/environment").split(",")
+        assert len(set(listed)) == len(listed)
+        address = machine.output("getent hosts node1").split()[0]
+        assert {"localhost", "127.0.0.1", "node1", "head0", "nfs0", address, "10.99.0.0/16"} <= set(listed)
+        assert machine.output("apt-config dump Acquire::http::Proxy").split()[1] == f'"{PROXY}";'
+    said = lab.login("ada", "nfs0", "ada", "sh -c 'echo $HTTP_PROXY $LANG $LC_TIME; locale'")[1]
+    assert said.startswith(f"{PROXY} C.UTF-8 en_GB.UTF-8")
+    assert "Cannot set" not in said
+
+
+@pytest.mark.usefixtures("first")
+def test_a_second_run_changes_nothing(lab: Lab) -> None:
+    run = lab.play(people(lab))
+    assert (run.rc, run.changed) == (0, 0), run.said
+
+
+@pytest.mark.usefixtures("first")
+def test_a_number_that_owns_files_stays(lab: Lab) -> None:
+    run = lab.play(people(lab, ada={"uid": 20011}))
+    assert run.rc == 2
+    assert "user ada: found /data/home/ada" in run.said
+    assert "with the number 20001; accepted: that number, or nothing that it owns" in run.said
+    assert lab.host("node1").output("id -u ada") == "20001"
+
+
+@pytest.mark.usefixtures("first")
+@pytest.mark.parametrize("password", ["short1", "12345678"])
+def test_a_weak_password_is_refused_before_anything_changes(lab: Lab, password: str) -> None:
+    variables = {"common_admin_user": "boss", "common_admin_password": password, "preflight_full": False}
+    run = lab.play(variables, playbook=str(ROOT / "playbooks" / "preflight.yml"))
+    assert run.rc == 2
+    assert "boss: password: found" in run.said
+    assert f"found {password}" not in run.said
+
+
+@pytest.fixture(scope="module")
+def changed(lab: Lab, first: Run) -> Run:
+    """Ada has another key, bob is locked while his job runs, eve is gone."""
+    assert first.rc == 0
+    assert lab.login("bob", "head0", "bob", "cd /tmp && sbatch -o /dev/null --wrap 'sleep 600'")[0] == 0
+    wait_for(lambda: lab.cluster.head.output("squeue -h -u bob -o %T"), lambda text: text == "RUNNING")
+    run = lab.play(
+        people(lab, ada={"authorized_keys": [lab.keys["ada-new"]]}, bob={"state": "locked"}, eve={"state": "absent"})
+    )
+    assert run.rc == 0, run.said
+    return run
+
+
+@pytest.mark.usefixtures("changed")
+def test_a_removed_key_is_refused_at_the_next_login(lab: Lab) -> None:
+    rc, said = lab.login("ada", "nfs0", "ada")
+    assert rc == 255
+    assert "Permission denied" in said
+    assert lab.login("ada", "nfs0", "ada-new") == (0, "ada")
+
+
+def test_who_is_locked_stays_out_and_the_jobs_are_named(lab: Lab, changed: Run) -> None:
+    assert "of bob, who is no longer let in, is RUNNING node1" in changed.said
+    for key in ("bob", "own"):
+        assert lab.login("bob", "nfs0", key)[0] == 255
+    assert lab.cluster.head.output("squeue -h -u bob -o %T") == "RUNNING"
+    assert lab.host("node1").output("stat -c %U /data/home/bob") == "bob"
+    lab.cluster.head.output("scancel -u bob")
+
+
+@pytest.mark.usefixtures("changed")
+def test_who_is_gone_leaves_the_home(lab: Lab) -> None:
+    for machine in lab.cluster.machines:
+        assert machine.shell.run("getent passwd eve").rc == 2
+        assert machine.output("stat -c %u /home/eve") == "20003"
+    assert lab.login("eve", "nfs0", "eve")[0] == 255
+
+
+@pytest.mark.usefixtures("changed")
+def test_who_was_locked_comes_back_with_the_password(lab: Lab) -> None:
+    run = lab.play(people(lab, ada={"authorized_keys": [lab.keys["ada-new"]]}, eve={"state": "absent"}))
+    assert run.rc == 0, run.said
+    assert lab.login("bob", "nfs0", "bob") == (0, "bob")
+    assert "another password" not in run.said

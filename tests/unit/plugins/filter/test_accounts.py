@@ -1,0 +1,97 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The filters of people and of ssh between hosts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.aicluster.slurm.plugins.filter.home_folders import home_folders
+from ansible_collections.aicluster.slurm.plugins.filter.host_accounts import host_accounts
+from ansible_collections.aicluster.slurm.plugins.filter.ssh_mesh import ssh_mesh
+
+BODY = "AAAAC3NzaC1lZDI1NTE5AAAAIFr0mTheLab0123456789"
+ADA: dict[str, Any] = {"name": "ada", "uid": 20001}
+GROUPS = {"head": ["head0"], "nodes": ["node1", "node2"], "all": ["head0", "node1", "node2"]}
+
+
+def test_host_accounts() -> None:
+    users = [
+        {**ADA, "authorized_keys": ["k"], "authorized_keys_exclusive": False, "groups": ["video"]},
+        {"name": "bob", "uid": 20002, "hosts": ["head"], "home": "/home/bob", "group": "lab"},
+    ]
+    users[0]["authorized_keys"] = [f"ssh-ed25519 {BODY}"]
+    head, node = (host_accounts(users, host, GROUPS, "cluster", "/data/home", "/data") for host in ("head0", "node1"))
+    assert head == [
+        {
+            "name": "ada",
+            "uid": 20001,
+            "groups": ["video"],
+            "group": "cluster",
+            "home": "/data/home/ada",
+            "create_home": False,
+            "authorized_keys": [f"ssh-ed25519 {BODY}"],
+            "state": "present",
+        },
+        {
+            "name": "bob",
+            "uid": 20002,
+            "group": "lab",
+            "home": "/home/bob",
+            "create_home": True,
+            "authorized_keys": [],
+            "state": "present",
+        },
+    ]
+    assert [each["state"] for each in node] == ["present", "absent"]
+
+
+def test_all_that_is_wrong_with_people() -> None:
+    with pytest.raises(AnsibleFilterError) as error:
+        host_accounts([{**ADA, "state": "x"}, {"name": "b"}], "head0", GROUPS, "cluster", "/home", "/data", {"x": 1})
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_home_folders() -> None:
+    users = [
+        ADA,
+        {"name": "bob", "uid": 20002, "group": "lab", "state": "locked"},
+        {"name": "eve", "uid": 20003, "state": "absent"},
+        {"name": "joe", "uid": 20004, "home": "/home/joe"},
+        {"name": "ann", "uid": 20005, "group": "users"},
+    ]
+    folders = home_folders(users, "/data/home", "/data", {"cluster": 10000, "lab": 20000})
+    assert [(each["path"], each["owner"], each["group"], each["mode"]) for each in folders] == [
+        ("/data/home/ada", "20001", "10000", "0700"),
+        ("/data/home/bob", "20002", "20000", "0700"),
+        ("/data/home/ann", "20005", "users", "0700"),
+    ]
+
+
+def host(name: str, address: str) -> dict[str, Any]:
+    return {"name": f"{name}.lab", "node": name, "address": address, "hostname": name, "addresses": []}
+
+
+def told(own: str, key: str) -> dict[str, Any]:
+    return {"ansible_facts": {"cluster_ssh_key": {"path": "/k", "public": own}, "ssh_host_key_ed25519_public": key}}
+
+
+CLUSTER = {"a.lab": host("a", "10.0.0.1"), "b.lab": host("b", "10.0.0.2"), "c.lab": host("c", "")}
+
+
+def test_ssh_mesh() -> None:
+    hostvars = {"a.lab": told("AOWN", "AHOST"), "b.lab": {}, "c.lab": told("COWN", "CHOST")}
+    found = ssh_mesh(CLUSTER, hostvars, {"all": list(CLUSTER)}, "all")
+    assert found["known"] == ["a,a.lab,10.0.0.1 ssh-ed25519 AHOST"]
+    assert found["unknown"] == ["10.0.0.2", "b", "b.lab"]
+    # A host without an address could come from anywhere.
+    assert found["lines"] == {"a.lab": 'from="10.0.0.1" ssh-ed25519 AOWN key_a.lab'}
+    assert found["sources"]["b.lab"] == ["a.lab", "b.lab", "c.lab"]
+
+
+def test_what_is_wrong_with_a_mesh() -> None:
+    with pytest.raises(AnsibleFilterError, match="common_ssh_mesh: found node9"):
+        ssh_mesh(CLUSTER, {name: {} for name in CLUSTER}, {}, {"a.lab": ["node9"]})

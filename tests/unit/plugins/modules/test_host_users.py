@@ -1,0 +1,211 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.aicluster.slurm.plugins.module_utils import accounts, host_files
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
+from ansible_collections.aicluster.slurm.plugins.modules import host_users
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFr0mTheLab ada@laptop"
+ADA: dict[str, Any] = {"name": "ada", "uid": 20001, "group": "lab", "home": "/nowhere/ada", "authorized_keys": [KEY]}
+LAB = {"name": "lab", "gid": 20000}
+SECRET = "correct-horse"
+OWNED = "with the number 20001; accepted: that number, or nothing that it owns"
+
+
+class Host:
+    """A host in a folder: its files, commands that have to come in this order, and runs of the module."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+        self.capsys = capsys
+        self.keys = folder / "keys"
+        self.proc = folder / "proc"
+        self.proc.mkdir()
+        self.etc = [folder / name for name in ("passwd", "group", "shadow")]
+        self.expected: list[tuple[list[str], int, str]] = []
+        self.fed: list[str] = []
+        self.write("", "", "")
+        monkeypatch.setattr(host_users, "FILES", tuple(map(str, self.etc)))
+        monkeypatch.setattr(host_users, "PROC", str(self.proc))
+        monkeypatch.setattr(host_users, "MOUNTS", str(folder / "mounts"))
+        me = (str(os.getuid()), str(os.getgid()))
+        monkeypatch.setattr(host_users, "File", lambda path, text: host_files.File(path, text, *me))
+        monkeypatch.setattr(host_users, "module_runner", lambda _module: self)
+        monkeypatch.setattr(AnsibleModule, "get_bin_path", lambda _self, name, *_rest: f"/usr/bin/{name}")
+        monkeypatch.setattr(AnsibleModule, "run_command", self.feed)
+
+    def write(self, *texts: str) -> None:
+        for path, text in zip(self.etc, texts):
+            path.write_text(text)
+
+    def __call__(self, argv: Sequence[str]) -> Result:
+        assert self.expected, f"unexpected: {argv}"
+        expected, rc, stdout = self.expected.pop(0)
+        assert list(argv) == expected
+        return Result(expected, rc, stdout, "it failed\n" if rc else "")
+
+    def feed(self, argv: list[str], data: str, **_rest: object) -> tuple[int, str, str]:
+        self.fed.append(data)
+        return self(argv)[1:]
+
+    def run(
+        self, options: dict[str, Any], *expected: tuple[list[str], int, str], check: bool = False
+    ) -> dict[str, Any]:
+        self.expected = list(expected)
+        arguments = {"keys_folder": str(self.keys), **options, "_ansible_check_mode": check, "_ansible_diff": True}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            host_users.main()
+        assert self.expected == []
+        self.said = self.capsys.readouterr().out
+        result: dict[str, Any] = json.loads(self.said)
+        return result
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Host:
+    return Host(monkeypatch, capsys, tmp_path)
+
+
+USERADD = accounts.plan([accounts.User("ada", 20001, "lab", "/nowhere/ada")], [], accounts.parse("", "", ""))[0].command
+GROUPADD = ["groupadd", "--gid", "20000", "lab"]
+THERE = ("ada:x:20001:20000::/nowhere/ada:/bin/bash\n", "lab:x:20000:\n", "ada:!:1:0:9:7:::\n")
+
+
+def test_somebody_comes(host: Host) -> None:
+    options = {"groups": [LAB], "users": [ADA]}
+    preview = host.run(options, check=True)
+    assert preview["found"] == ["group lab is not there", "user ada is not there", str(host.keys / "ada")]
+    assert not host.keys.exists()
+    real = host.run(options, (GROUPADD, 0, ""), (USERADD, 0, ""))
+    assert real == preview
+    assert (host.keys / "ada").read_text() == f"{accounts.KEYS_HEADER}{KEY}\n"
+    host.write(*THERE)
+    again = host.run(options)
+    assert (again["changed"], again["commands"], again["diff"]) == (False, [], [])
+
+
+def test_a_key_goes(host: Host) -> None:
+    host.write(*THERE)
+    host.run({"users": [ADA]})
+    gone = host.run({"users": [{**ADA, "authorized_keys": []}]})
+    assert gone["found"] == [str(host.keys / "ada")]
+    assert KEY in gone["diff"][0]["before"]
+    assert list(host.keys.iterdir()) == []
+
+
+def test_who_is_locked_loses_the_keys_first_and_keeps_the_jobs(host: Host) -> None:
+    host.write(*THERE)
+    host.run({"users": [ADA]})
+    locked = {"users": [{**ADA, "state": "locked"}], "report_jobs": True}
+    asked = (accounts.squeue([20001]), 0, "17 ada RUNNING node1\n")
+    lock = ["usermod", "--lock", "--expiredate", "1", "ada"]
+    failed = host.run(locked, asked, (lock, 1, ""))
+    assert failed["msg"] == "host_users: `usermod --lock --expiredate 1 ada` failed (rc=1): it failed"
+    assert list(host.keys.iterdir()) == []
+    result = host.run(locked, asked, (lock, 0, ""))
+    assert result["jobs"] == [{"id": "17", "user": "ada", "state": "RUNNING", "nodes": "node1"}]
+    assert result["changed"]
+
+
+def test_a_silent_slurmctld_holds_up_nobody(host: Host) -> None:
+    host.write(*THERE)
+    result = host.run(
+        {"users": [{**ADA, "state": "absent"}], "report_jobs": True},
+        (accounts.squeue([20001]), 1, ""),
+        (["userdel", "ada"], 0, ""),
+    )
+    assert result["jobs"] == []
+
+
+def test_who_works_here_is_not_removed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.write(*THERE)
+    monkeypatch.setattr(host_users, "busy", lambda uid: ["4711"] if uid == 20001 else [])
+    failed = host.run({"users": [{**ADA, "state": "absent"}]})
+    assert failed["msg"] == "host_users: user ada: found the process 4711; accepted: none, or state locked"
+    moved = host.run({"users": [{**ADA, "uid": 20009}]})
+    assert moved["msg"] == f"host_users: user ada: found the process 4711 {OWNED}"
+
+
+def test_processes_of_a_user(host: Host) -> None:
+    for name in ("1", "22", "self"):
+        (host.proc / name).mkdir()
+    assert sorted(host_users.busy(os.getuid())) == ["1", "22"]
+    assert host_users.busy(os.getuid() + 1) == []
+
+
+def test_another_number_only_where_nothing_is_owned(host: Host) -> None:
+    host.write(*THERE)
+    find = accounts.owned(accounts.Move("user", "ada", 20001, 20009), [], "")
+    moved = {"users": [{**ADA, "uid": 20009}]}
+    failed = host.run(moved, (find, 0, "/srv/thesis.txt\n"))
+    assert failed["msg"] == f"host_users: user ada: found /srv/thesis.txt {OWNED}"
+    result = host.run(moved, (find, 1, ""), (["usermod", "--uid", "20009", "ada"], 0, ""))
+    assert result["changed"]
+
+
+def test_a_group_that_went_with_its_user(host: Host) -> None:
+    host.write(*THERE)
+    options = {
+        "users": [{**ADA, "state": "absent"}],
+        "groups": [{**LAB, "state": "absent"}],
+    }
+    host.run(options, (["userdel", "ada"], 0, ""), (["groupdel", "lab"], accounts.NO_SUCH_GROUP, ""))
+    failed = host.run(options, (["userdel", "ada"], 0, ""), (["groupdel", "lab"], 8, ""))
+    assert failed["failed"]
+
+
+# --- passwords --------------------------------------------------------------------------------------------------------
+
+
+def hashed(password: str) -> str:
+    argv = ["openssl", "passwd", "-6", "-salt", "abcdefgh", "-stdin"]
+    return subprocess.run(argv, input=password, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_a_password_is_compared_given_by_stdin_and_never_shown(host: Host) -> None:
+    options = {"users": [{**ADA, "password": SECRET}]}
+    host.write(THERE[0], THERE[1], f"ada:{hashed('another-one')}:1:0:9:7:::\n")
+    result = host.run(options, (["chpasswd"], 0, ""))
+    assert host.fed == [f"ada:{SECRET}\n"]
+    assert result["found"][0] == "another password: ada"
+    assert SECRET not in host.said
+    failed = host.run(options, (["chpasswd"], 1, ""))
+    assert failed["failed"]
+    assert SECRET not in host.said
+    host.write(THERE[0], THERE[1], f"ada:{hashed(SECRET)}:1:0:9:7:::\n")
+    again = host.run(options)
+    assert not again["changed"]
+    assert SECRET not in host.said
+
+
+@pytest.mark.parametrize("stored", ["", "!", "*", "x"])
+def test_no_password_is_stored(stored: str) -> None:
+    assert not host_users.right_password(SECRET, stored)
+    assert not host_users.right_password(stored, stored)
+
+
+# --- many -------------------------------------------------------------------------------------------------------------
+
+
+def test_500_users_that_are_there(host: Host) -> None:
+    users = [{**ADA, "name": f"user{number}", "uid": 30000 + number} for number in range(500)]
+    host.keys.mkdir()
+    for user in users:
+        (host.keys / user["name"]).write_text(f"{accounts.KEYS_HEADER}{KEY}\n")
+    host.write(
+        "".join(f"{each['name']}:x:{each['uid']}:20000::/nowhere/ada:/bin/bash\n" for each in users), THERE[1], ""
+    )
+    begin = time.monotonic()
+    assert not host.run({"groups": [LAB], "users": users})["changed"]
+    assert time.monotonic() - begin < 2

@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.aicluster.slurm.plugins.plugin_utils.accounts import findings
+
+BODY = "AAAAC3NzaC1lZDI1NTE5AAAAIFr0mTheLab0123456789"
+ADA: dict[str, Any] = {"name": "ada", "uid": 20001}
+GROUPS = {"head": ["head0"], "nodes": ["node1", "node2"], "all": ["head0", "node1", "node2"]}
+NAMES = {*GROUPS, "head0", "node1", "node2"}
+
+
+def wrong(**fields: Any) -> str:
+    return "\n".join(findings([{**ADA, **fields}], NAMES, {"cluster": 10000}))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"ssh-ed25519 {BODY}",
+        f"ssh-rsa {BODY}== ada@laptop",
+        f"ecdsa-sha2-nistp256 {BODY} with blanks in it",
+        f"sk-ssh-ed25519@openssh.com {BODY}",
+        f'from="10.0.0.1, 10.0.0.2",no-pty ssh-ed25519 {BODY} x',
+    ],
+)
+def test_keys_of_any_kind(key: str) -> None:
+    assert wrong(authorized_keys=[key]) == ""
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "ada@laptop",
+        BODY,
+        "ssh-ed25519",
+        "ssh-ed25519 short",
+        f"ssh-ed25519 {BODY}\nssh-ed25519 {BODY}",
+        "-----BEGIN OPENSSH PRIVATE KEY-----",
+        4,
+    ],
+)
+def test_what_is_no_key(key: Any) -> None:
+    assert wrong(authorized_keys=[f"ssh-ed25519 {BODY}", key]).startswith(
+        "common_users: ada: authorized_keys: found no public key at place 2; accepted: such as"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "Ada"}, "common_users: Ada: name: accepted: lower-case letters, digits, _ and -, 32 at most"),
+        ({"name": "cluster"}, "common_users: cluster: name: found that of another account of the cluster"),
+        ({"uid": 10000}, "common_users: ada: uid: found 10000 of another account"),
+        ({"uid": 0}, "common_users: ada: uid: found 0; accepted: 1000 or more"),
+        ({"uid": 65534}, "common_users: ada: uid: found 65534"),
+        ({"uid": "20001"}, "common_users: ada: uid: found a str; accepted: a int"),
+        ({"uid": True}, "common_users: ada: uid: found a bool"),
+        (
+            {"authorized_keys_exclusive": 1},
+            "common_users: ada: authorized_keys_exclusive: found a int; accepted: a bool",
+        ),
+        ({"groups": "sudo"}, "common_users: ada: groups: found a str; accepted: a list"),
+        ({"sudo": True}, "common_users: ada: found the key sudo; accepted: name, uid,"),
+        ({"state": "gone"}, "common_users: ada: state: found gone; accepted: present, locked, absent"),
+        ({"hosts": ["head", "node9"]}, "common_users: ada: hosts: found node9; accepted: hosts and groups"),
+        ({"comment": "a:b"}, "common_users: ada: comment: found a colon"),
+        (
+            {"password": "short1"},
+            "common_users: ada: password: found 6 characters; accepted: 8 characters or more, and",
+        ),
+        ({"password": "12345678"}, "common_users: ada: password: found digits only; accepted"),
+        ({"password": "with\nbreak"}, "common_users: ada: password: found a line break"),
+    ],
+)
+def test_refused(fields: dict[str, Any], message: str) -> None:
+    assert wrong(**fields).startswith(message)
+
+
+def test_accepted() -> None:
+    assert wrong(password="abcd1234", hosts=["head", "node2"], groups=["sudo"], state="locked") == ""
+
+
+def test_a_password_of_another_type_is_not_shown() -> None:
+    assert wrong(password=87654321) == "common_users: ada: password: found a int; accepted: a str"
+
+
+def test_names_and_numbers_are_there_once() -> None:
+    users = [
+        ADA,
+        {"name": "ada", "uid": 20002},
+        {"name": "bob", "uid": 20002},
+        {"name": "eve", "uid": 20001, "state": "absent"},
+    ]
+    assert findings(users, NAMES, {}) == [
+        "common_users: found the name ada 2 times; accepted: once",
+        "common_users: found the uid 20002 2 times; accepted: once",
+    ]
+    assert findings([{"uid": 1}], NAMES, {}) == ["common_users: a user without a name: found no name; accepted: one"]
