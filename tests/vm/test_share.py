@@ -59,4 +59,5 @@ def test_the_device_is_in_fstab_by_its_name(lab: Lab) -> None:
     uuid = lab.server.output("blkid --match-tag UUID --output value /dev/disk/by-id/virtio-blank")
     # As scripts/vm_guest left them.
     assert lines[:2] == ["# The line of an installer", "tmpfs   /tmp  tmpfs\tnosuid,nodev   0 0"]
-    assert [line.split()[:4] for line in lines[2:]] == [[f"UUID={uuid}", "/data", "ext4", "defaults,nofail"]]
+    options = "defaults,nofail,x-systemd.device-timeout=15min"
+    assert lines[2:] == [f"UUID={uuid} /data ext4 {options} 0 2"]
