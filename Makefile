@@ -5,7 +5,7 @@
 SUITE ?= bookworm
 # What `make molecule` runs: every scenario of containers, or SCENARIOS="default standalone"
 SCENARIOS ?= $(filter-out vm,$(patsubst molecule/%/molecule.yml,%,$(sort $(wildcard molecule/*/molecule.yml))))
-# How much `make vm` plays: whole, or short as in `make test`
+# How much `make vm` plays: whole, or short as in `TEST_VM=1 make test`
 VM_PARTS ?= whole
 
 export SUITE VM_PARTS
