@@ -17,6 +17,19 @@ INVALID = "INVALID_REG"
 """A node that reports less than slurm.conf says of it (scontrol show node, 22.05 and later)."""
 
 
+AS_SLURM = ["runuser", "-u", "slurm", "--"]
+CARRY = """
+for each in "$1"/* "$1"/.[!.]*; do
+    case $each in
+        */clustername) ;;
+        *) test ! -e "$each" || cp --recursive "$each" "$2" || exit ;;
+    esac
+done
+sync "$2" && cp "$1/clustername" "$2"
+"""
+"""Copies the state in one folder to another one, sh(1)."""
+
+
 class NotTakenError(Exception):
     """The cluster did not take the configuration; the text says what was seen."""
 
@@ -62,6 +75,10 @@ class Controller:
         self.commands.append(["systemctl", "stop", "slurmctld"])
         self.run(self.commands[-1])
 
+    def end(self) -> None:
+        """Stop the daemon for good. Raises NotTakenError."""
+        self._change(["systemctl", "disable", "--now", "slurmctld"])
+
     def start(self) -> None:
         """Start or restart the daemon, and wait until it answers."""
         # systemd refuses a sixth start in ten seconds, and a rollback must not be the one that it refuses.
@@ -79,9 +96,17 @@ class Controller:
         self._change(["rm", "-f", f"{state_save_location}/clustername"])
 
     def carry_state(self, before: str, after: str) -> None:
-        """Stop the daemon and copy its state, as its user: on a share root may be nobody. `apply` starts it."""
+        """Stop the daemon and copy its state, as its user: on a share root may be nobody. `apply` starts it.
+
+        The file by which a folder counts as a state comes last: a copy that was killed in the middle is none.
+        """
         self._change(["systemctl", "stop", "slurmctld"])
-        self._change(["runuser", "-u", "slurm", "--", "cp", "--recursive", f"{before}/.", after])
+        self._change([*AS_SLURM, "sh", "-c", CARRY, "sh", before, after])
+
+    def retire_state(self, folder: str) -> None:
+        """Have a folder count as one without a state: what is in it belongs to another time."""
+        self.commands.append([*AS_SLURM, "mv", "-f", f"{folder}/clustername", f"{folder}/clustername.before"])
+        self.run(self.commands[-1])
 
     def apply(self, action: str) -> None:
         """Start, reconfigure or restart; after a restart 22.05's slurmds keep the old files until a reconfigure."""

@@ -81,7 +81,7 @@ def make(changes: Sequence[Change], live: Live, nodes: Sequence[str]) -> Plan:
             slurmd.update(nodes if change.name in ("", EVERY_NODE) else [change.name])
     # The slurmd of a node that is new here has read nothing yet.
     slurmd -= set(added(changes))
-    moves = [change for change in changes if live.state_can_move and _moves_state(change)]
+    moves = [change for change in changes if live.state_can_move and moves_state(change)]
     # Thousands of nodes that change meet thousands of jobs; few changes can end one.
     ending = [
         change
@@ -204,7 +204,7 @@ def _restart(change: Change, version: str) -> frozenset[str]:
     return frozenset().union(*(keys[key.lower()].restart for key in found if key.lower() in keys))
 
 
-def _moves_state(change: Change) -> bool:
+def moves_state(change: Change) -> bool:
     """Whether slurmctld has its state in another folder then."""
     return (
         change.kind == slurm_keys.GLOBAL

@@ -40,6 +40,8 @@ class Rollout(NamedTuple):
             self.follow(plan, texts, running, state_save_location, before)
         except NotTakenError as error:
             end = self.go_back(running.texts, before) if rollback else "the new files stay, as asked"
+            if rollback and plan.state_from:
+                self.controller.retire_state(state_save_location)
             raise NotTakenError(f"the cluster did not take the configuration: {error}. Then {end}.") from error
 
     def follow(
@@ -52,13 +54,15 @@ class Rollout(NamedTuple):
     ) -> None:
         """Write, have the daemons follow, and see whether the cluster took it; NotTakenError otherwise."""
         states = self.partitions.read() or (partition_states(running.ask) if running.active else {})
+        if plan.state_from:
+            # Before the files say so: whatever starts slurmctld meanwhile starts it with its jobs.
+            self.partitions.write(states)
+            self.controller.carry_state(plan.state_from, state_save_location)
         self.files.write(texts, running.texts)
         self.partitions.write(states)
         if plan.action != "none":
             if plan.new_cluster_id:
                 self.controller.forget_cluster_id(state_save_location)
-            if plan.state_from:
-                self.controller.carry_state(plan.state_from, state_save_location)
             self.controller.apply(plan.action)
             self.controller.set_partition_states({**states, **plan.partition_states})
             self.controller.wait_for_nodes(before, plan.slurmd)
@@ -70,6 +74,8 @@ class Rollout(NamedTuple):
         )
         self.restarts.write(now)
         self._done()
+        if plan.state_from:
+            self.controller.retire_state(plan.state_from)
 
     def go_back(self, in_use: Mapping[str, str], before: Mapping[str, scontrol.Node]) -> str:
         """Put back what was in use; says how that went."""

@@ -126,7 +126,7 @@ survey:
     - C(share) with C(source) and C(fstype) where something is mounted, else what a mount would hide.
     - C(loopback), the names that C(/etc/hosts) puts on a loopback address.
     - C(ahead) is how many seconds this clock is ahead of the control host's; it includes the time that asking took.
-    - C(uid) is who this ran as.
+    - C(uid) is who this ran as, C(login) who became that by sudo(8).
   type: dict
   returned: success
 """
@@ -206,6 +206,7 @@ def main() -> None:
             "architecture": platform.machine(),
             "python": platform.python_version(),
             "uid": os.geteuid(),
+            "login": os.environ.get("SUDO_USER", ""),
             "cpus": os.cpu_count() or 0,
             "memory_mb": host_survey.memory_mb(read_file("/proc/meminfo")),
             "disks": in_time({path: partial(disk_size, path) for path in params["paths"]}, DISK_SECONDS),

@@ -233,7 +233,7 @@ commands:
 """
 
 import os
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Iterable, Mapping, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aicluster.slurm.plugins.module_utils import (
@@ -364,20 +364,28 @@ def make_case(
             differ = True
     restarting = unfinished(restarts, controller.nodes(running.ask)) if running.active and restarts else []
     at_risk = jobs(running.ask) if running.active and changes else []
-    moves_to = str(wanted.value("StateSaveLocation") or "")
-    empty = (
-        running.active and any(change.key.lower() == "statesavelocation" for change in changes) and is_empty(moves_to)
-    )
-    live = slurm_plan.Live(version, running.active, running.applied, at_risk, restarting, empty)
+    live = slurm_plan.Live(version, running.active, running.applied, at_risk, restarting, state_can_move(changes))
     return Case(texts, there, wanted, running, differ, slurm_plan.make(changes, live, wanted.nodes))
 
 
-def is_empty(location: str) -> bool:
-    """Whether a folder of slurmctld's holds no state yet."""
+def state_can_move(changes: Iterable[slurm_files.Change]) -> bool:
+    """Whether slurmctld's state goes to a folder that has none. RefusedError where both have one."""
+    for change in filter(slurm_plan.moves_state, changes):
+        if has_state(change.before) and has_state(change.after):
+            raise RefusedError(
+                f"StateSaveLocation: found {change.after}, which holds the state of another time than {change.before};"
+                " accepted: a folder without a state, to which the jobs are copied. Move away what is there"
+            )
+        return has_state(change.before) and os.path.isdir(change.after)
+    return False
+
+
+def has_state(location: str) -> bool:
+    """Whether a folder holds the state of a slurmctld."""
     if not os.path.isdir(location):
         return False
     with slurm_generations.owner_of(location):
-        return not os.path.exists(os.path.join(location, "clustername"))
+        return os.path.exists(os.path.join(location, "clustername"))
 
 
 def overrides(case: Case, verdict: slurm_validate.Verdict) -> list[dict[str, str]]:

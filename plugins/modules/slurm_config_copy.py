@@ -111,7 +111,10 @@ def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
     controller = Controller(run, params["timeout"])
     controller.among(params["controllers"], hostname())
     # A backup of 22.05 that gave control back may run on and answer nobody.
-    starts = hostname() in params["controllers"] and (differ or not controller.is_active() or not controller.answers())
+    controls = hostname() in params["controllers"]
+    starts = controls and (differ or not controller.is_active() or not controller.answers())
+    # One that was among them would still take over, with what it knows from before.
+    ends = not controls and controller.is_active()
     late = (
         read_whole(nodes) != params["store"]
         or slurm_generations.own_number(folder) != params["generation"]
@@ -125,10 +128,12 @@ def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
             write_whole(nodes, params["store"])
             slurm_generations.keep_number(folder, params["generation"])
             slurm_generations.keep_key(folder, params["key"])
+        if ends:
+            controller.end()
         if starts:
             controller.start()
     return {
-        "changed": differ or late or starts,
+        "changed": differ or late or starts or ends,
         "commands": controller.commands,
         "diff": [
             {

@@ -6,15 +6,25 @@
 take_newer.py FOLDER_OF_SLURM_CONF STATE_PATH. Runs by systemd, without Ansible; the two modules lie beside this file.
 """
 
+import os
 import re
 import sys
+import time
 
 import config_files
 import slurm_generations
 
 
+def since_boot(path: str) -> bool:
+    """Whether the file is there, and was made since this machine started: what a power cut left behind is older."""
+    uptime = float(config_files.read_whole("/proc/uptime").split()[0])
+    return os.path.exists(path) and os.stat(path).st_mtime > time.time() - uptime
+
+
 def main(folder: str, state_path: str) -> str:
     """Take it; says what was taken."""
+    if since_boot(f"{state_path}/slurm/pending"):
+        return "the configuration is being changed"
     conf = config_files.read_whole(f"{folder}/slurm.conf")
     location = re.findall(r"^\s*StateSaveLocation\s*=\s*(\S+)", conf, re.IGNORECASE | re.MULTILINE)
     if not location:

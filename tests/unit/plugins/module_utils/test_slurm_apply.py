@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils import scontrol
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Result
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import (
+    AS_SLURM,
+    CARRY,
     Controller,
     NotTakenError,
     partition_states,
@@ -387,7 +391,32 @@ def test_one_controller_or_a_host_that_is_none(hosts: list[str]) -> None:
 
 
 def test_the_state_is_copied_by_its_owner_while_nobody_writes_it() -> None:
-    copy = ["runuser", "-u", "slurm", "--", "cp", "--recursive", "/var/lib/a/.", "/data/b"]
+    copy = [*AS_SLURM, "sh", "-c", CARRY, "sh", "/var/lib/a", "/data/b"]
     fake = Fake(did(STOP), did(copy))
     fake.controller.carry_state("/var/lib/a", "/data/b")
     assert (fake.steps, fake.controller.commands) == ([], [STOP, copy])
+
+
+def carry(before: Path, after: Path) -> int:
+    return subprocess.run(["sh", "-c", CARRY, "sh", before, after], capture_output=True, check=False).returncode
+
+
+def test_a_copy_of_the_state_counts_when_it_is_whole(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    (before / "hash.1" / "job.1").mkdir(parents=True)
+    (before / "hash.1" / "job.1" / "script").write_text("true\n")
+    (before / ".hidden").touch()
+    after.mkdir()
+    assert carry(before, after) != 0, "what has no name is no state"
+    (before / "clustername").write_text("lab\n")
+    assert carry(before, after) == 0
+    assert sorted(str(path.relative_to(after)) for path in after.rglob("*") if path.is_file()) == [
+        ".hidden",
+        "clustername",
+        "hash.1/job.1/script",
+    ]
+    (after / "clustername").unlink()
+    (after / "hash.1" / "job.1" / "script").unlink()
+    (after / "hash.1" / "job.1" / "script").mkdir()
+    assert carry(before, after) != 0, "a folder cannot become a file"
+    assert not (after / "clustername").exists()

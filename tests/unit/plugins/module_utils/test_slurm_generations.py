@@ -125,6 +125,18 @@ def test_the_newer_one_is_taken_as_a_whole(head: Head) -> None:
     assert config_files.ConfigFiles(str(head.folder), str(head.state / "slurm"), SECOND.texts).used() == SECOND.texts
 
 
+def test_a_change_that_is_under_way_is_left(head: Head) -> None:
+    """The module restarts slurmctld with files that nobody has published yet."""
+    publish(str(head.share), head.key, SECOND)
+    mark = head.state / "slurm" / "pending"
+    mark.touch()
+    before = head.texts()
+    assert (head.start(), head.texts()) == ("the configuration is being changed", before)
+    # The run was ended by a power cut.
+    os.utime(mark, (0, 0))
+    assert head.start() == "took configuration 2 of the other heads"
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_what_is_not_newer_is_left(head: Head, number: int) -> None:
     before = head.texts()

@@ -11,7 +11,12 @@ import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils import scontrol
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Result
 from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import ConfigFiles
-from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import Controller, NotTakenError
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import (
+    AS_SLURM,
+    CARRY,
+    Controller,
+    NotTakenError,
+)
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_live import Note, Running
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_plan import Plan
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_rollout import Rollout
@@ -43,6 +48,16 @@ def partitions(state: str = "UP", ask: str = "") -> Result:
     return did(
         f"{ask} scontrol --all --oneliner show partitions", stdout=f"PartitionName=main Nodes=n1 State={state} \n"
     )
+
+
+def carried(before: str, after: str) -> Result:
+    """The state is copied."""
+    return Result([*AS_SLURM, "sh", "-c", CARRY, "sh", before, after], 0, "", "")
+
+
+def retired(folder: str) -> Result:
+    """The state in a folder counts as none from then on."""
+    return Result([*AS_SLURM, "mv", "-f", f"{folder}/clustername", f"{folder}/clustername.before"], 0, "", "")
 
 
 VERSION = did("slurmctld -V", stdout="slurm-wlm 24.11.5\n")
@@ -320,9 +335,18 @@ def test_without_files_before_there_is_nothing_to_run_with(host: Host, tmp_path:
 
 
 def test_the_state_moves_before_slurmctld_starts(host: Host) -> None:
-    copied = did(f"runuser -u slurm -- cp --recursive /var/lib/slurm/. {SPOOL}")
-    host.carry_out(plan("restart", state_from="/var/lib/slurm"), *BEFORE, STOP, copied, *ANEW, partitions(), BOTH)
-    assert host.seen[3:5] == ["new: systemctl stop slurmctld", "new: runuser -u slurm"]
+    steps = [*BEFORE, STOP, carried("/var/lib/slurm", SPOOL), *ANEW, partitions(), BOTH, retired("/var/lib/slurm")]
+    host.carry_out(plan("restart", state_from="/var/lib/slurm"), *steps)
+    # Until it is copied the files are the old ones.
+    assert host.seen[3:5] == ["old: systemctl stop slurmctld", "old: runuser -u slurm"]
+
+
+def test_a_copy_that_is_not_taken_is_no_state(host: Host) -> None:
+    failing = did("systemctl restart slurmctld", rc=1)
+    steps = [*BEFORE, STOP, carried("/var/lib/slurm", SPOOL), RESET, failing]
+    steps += [*ANEW, partitions(), BOTH, BOTH, retired(SPOOL)]
+    with pytest.raises(NotTakenError, match="the old files are back"):
+        host.carry_out(plan("restart", state_from="/var/lib/slurm"), *steps, rollback=True)
 
 
 def test_nobody_waits_for_a_node_that_is_off(host: Host) -> None:

@@ -298,7 +298,7 @@ def test_module(
     assert result["ansible_facts"]["distribution"] == "Debian"
     found = result["survey"]
     assert set(found) == {
-        *("account", "ahead", "architecture", "conflicts", "cpus", "disks", "gpus", "kernel", "loopback"),
+        *("account", "ahead", "architecture", "conflicts", "cpus", "disks", "gpus", "kernel", "login", "loopback"),
         *("memory_mb", "munge", "packages", "python", "share", "slurm", "uid"),
     }
     assert 100 <= found["ahead"] < 130

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils import slurm_generations, slurm_plan
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Result
-from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import NotTakenError
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import AS_SLURM, CARRY, NotTakenError
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_conf import HEADER, ConfigError
 from ansible_collections.aicluster.slurm.plugins.modules.slurm_config import RefusedError, run_module
 
@@ -652,16 +652,26 @@ def test_heads_for_logins_alone_get_the_files(host: Host) -> None:
 
 def test_the_state_goes_along_when_its_folder_moves(host: Host) -> None:
     host.deploy()
-    share = host.folder / "share"
+    share, local = host.folder / "share", host.folder / "local"
     share.mkdir()
+    local.mkdir()
+    (local / "clustername").write_text("lab\n", encoding="utf-8")
     config = {**OPTIONS["config"], "StateSaveLocation": str(share)}
-    before = {**OPTIONS["config"], "StateSaveLocation": "/var/lib/s"}
+    before = {**OPTIONS["config"], "StateSaveLocation": str(local)}
     host.use(*LIVE, *QUEUE, *RESTARTED, config=before)
-    stop, copied = did("systemctl stop slurmctld"), did(f"runuser -u slurm -- cp --recursive /var/lib/s/. {share}")
-    result = host.use(*LIVE, *JOBS, *BEFORE, stop, copied, *ANEW, *AFTER, config=config)
+    stop = did("systemctl stop slurmctld")
+    copied = Result([*AS_SLURM, "sh", "-c", CARRY, "sh", str(local), str(share)], 0, "", "")
+    retired = did(f"runuser -u slurm -- mv -f {local}/clustername {local}/clustername.before")
+    result = host.use(*LIVE, *JOBS, *BEFORE, stop, copied, *ANEW, *AFTER, retired, config=config)
     assert result["plan"]["jobs_at_risk"] == []
-    # There, it finds a state that somebody left.
-    (share / "clustername").write_text("lab\n", encoding="utf-8")
-    host.use(*LIVE, *QUEUE, *RESTARTED, config=before)
-    with pytest.raises(RefusedError, match="the change would end running jobs: found 1"):
-        host.use(*LIVE, *JOBS, config=config)
+
+
+def test_two_states_are_none_too_many(host: Host) -> None:
+    """Whoever goes back to an older folder would lose the jobs since then."""
+    host.deploy()
+    for name in ("share", "local"):
+        (host.folder / name).mkdir()
+        (host.folder / name / "clustername").write_text("lab\n", encoding="utf-8")
+    host.use(*LIVE, *QUEUE, *RESTARTED, config={**OPTIONS["config"], "StateSaveLocation": str(host.folder / "share")})
+    with pytest.raises(RefusedError, match=r"local, which holds the state of another time than .*share; accepted"):
+        host.use(*LIVE, *JOBS, config={**OPTIONS["config"], "StateSaveLocation": str(host.folder / "local")})

@@ -23,6 +23,7 @@ def did(words: str, rc: int = 0, stdout: str = "") -> Result:
 
 ACTIVE, INACTIVE = did("systemctl is-active --quiet slurmctld"), did("systemctl is-active --quiet slurmctld", 3)
 RESET, RESTART = did("systemctl reset-failed slurmctld"), did("systemctl restart slurmctld")
+DISABLE = did("systemctl disable --now slurmctld")
 PING = did("scontrol ping", 0, "Slurmctld(primary) at head0 is UP\nSlurmctld(backup) at head1 is UP\n")
 ALONE = PING._replace(stdout="Slurmctld(primary) at head0 is UP\nSlurmctld(backup) at head1 is DOWN\n")
 
@@ -109,5 +110,12 @@ def test_one_that_does_not_come_up(head: Head) -> None:
 
 
 def test_a_head_for_logins_runs_no_slurmctld(head: Head) -> None:
-    assert head.use(controllers=[], key="")["commands"] == []
+    assert head.use(INACTIVE, controllers=[], key="")["commands"] == []
     assert head.texts() == FILES
+
+
+def test_one_that_is_a_controller_no_more_stops(head: Head) -> None:
+    head.use(RESET, RESTART, PING)
+    preview = head.use(ACTIVE, controllers=["head0"], check_mode=True)
+    assert (preview["changed"], preview["commands"]) == (True, [])
+    assert head.use(ACTIVE, DISABLE, controllers=["head0"])["commands"] == [DISABLE.argv]
