@@ -136,6 +136,10 @@ def inside(path: str, folder: str) -> bool:
     return path.startswith(folder.rstrip("/") + "/")
 
 
+AS_SAID = ("name", "uid", "groups", "shell", "comment", "password", "authorized_keys")
+"""What the module takes as it was said, or leaves alone."""
+
+
 def accounts(
     users: Sequence[Mapping[str, Any]],
     host: str,
@@ -148,7 +152,7 @@ def accounts(
     wanted = []
     for user in users:
         home = home_of(user, base)
-        fields = {key: user[key] for key in ("name", "uid", "groups", "shell", "comment", "password") if key in user}
+        fields = {key: user[key] for key in AS_SAID if key in user}
         here = user.get("state", PRESENT) if on_host(user, host, groups) else ABSENT
         wanted.append(
             {
@@ -157,7 +161,6 @@ def accounts(
                 "home": home,
                 # Homes on the share are made by its server.
                 "create_home": not inside(home, share),
-                "authorized_keys": user.get("authorized_keys", []),
                 "state": here,
             }
         )

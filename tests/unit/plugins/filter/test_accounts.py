@@ -42,7 +42,6 @@ def test_host_accounts() -> None:
             "group": "lab",
             "home": "/home/bob",
             "create_home": True,
-            "authorized_keys": [],
             "state": "present",
         },
     ]
