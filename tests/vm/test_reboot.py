@@ -23,7 +23,7 @@ def look(lab: Lab) -> None:
     for machine in lab.slurm_hosts:
         assert machine.output(MOUNTED) == "nfs4 10.77.0.10:/data"
         known = machine.output(f"getent hosts {' '.join(ADDRESSES)}").splitlines()
-        assert {name: address for address, name, *_ in map(str.split, known)} == ADDRESSES
+        assert {name: address for address, name, *_others in map(str.split, known)} == ADDRESSES
     names = lab.job("--nodes=2", "cat /data/home/cluster/kept; hostname").split()
     assert sorted(names) == ["kept", "kept", "node1", "node2"]
 
