@@ -10,10 +10,10 @@ import hashlib
 import os
 import pwd
 import stat
-import tempfile
 from typing import NamedTuple
 
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Runner, require
+from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import write_whole
 
 KEY = "/etc/munge/munge.key"
 MODE = 0o400
@@ -54,16 +54,6 @@ def rights_differ(path: str, account: pwd.struct_passwd) -> bool:
     return stat.S_IMODE(status.st_mode) != MODE or status.st_uid != account.pw_uid
 
 
-def write_key(path: str, key: bytes, account: pwd.struct_passwd) -> None:
-    """Put the key in place atomically; at no moment can anybody else read it."""
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
-    with os.fdopen(handle, "wb") as file:
-        file.write(key)
-        os.fchown(file.fileno(), account.pw_uid, account.pw_gid)
-        os.fchmod(file.fileno(), MODE)
-    os.replace(temporary, path)
-
-
 def _mark(path: str) -> str:
     return os.path.join(os.path.dirname(path), ".restart-munge")
 
@@ -91,7 +81,8 @@ def use_key(run: Runner, path: str, key: bytes, account: pwd.struct_passwd, chec
         with open(mark, "w", encoding="utf-8"):
             pass
     if wrong_key or wrong_rights:
-        write_key(path, key, account)
+        # At no moment can anybody else read it. Bytes that are no UTF-8 survive.
+        write_whole(path, key.decode("utf-8", "surrogateescape"), MODE, account.pw_uid, account.pw_gid)
     commands = [RESTART] if stale or stopped else []
     for command in commands:
         require(run(command))
