@@ -83,7 +83,7 @@ def of_process(argv: Sequence[str]) -> Cost:
     """What a command takes. It has to succeed."""
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
     began = time.monotonic()
-    process = subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603
+    process = subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     _pid, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -122,7 +122,9 @@ def plan() -> None:
     more = cluster(MANY, MaxTime="1:00:00")
     more = more._replace(nodes=[{**node, "RealMemory": 512_000} for node in more.nodes])
     wanted = slurm_files.read(slurm_conf.render(more), VERSION)
-    made = slurm_plan.make(slurm_files.diff(there, wanted), slurm_plan.Live(VERSION, active=True, applied=True), wanted.nodes)
+    made = slurm_plan.make(
+        slurm_files.diff(there, wanted), slurm_plan.Live(VERSION, active=True, applied=True), wanted.nodes
+    )
     slurm_plan.as_text(made, [])
     slurm_plan.as_data(made)
 
@@ -132,7 +134,9 @@ def inventories() -> None:
     with tempfile.TemporaryDirectory() as name:
         for count in (MANY, 10 * MANY):
             path = inventory.write(Path(name) / f"{count}.cluster.yml", count)
-            print(f"{of_process([inventory.TOOL, '-i', str(path), '--graph'])}  inventory of {count:,} hosts", flush=True)
+            print(
+                f"{of_process([inventory.TOOL, '-i', str(path), '--graph'])}  inventory of {count:,} hosts", flush=True
+            )
 
 
 def tasks() -> list[tuple[str, dict[str, Any]]]:
@@ -163,9 +167,13 @@ def modules() -> None:
         hosts.write_text(f"head ansible_host={addresses['head']} ansible_python_interpreter=/usr/local/bin/measured\n")
         for label, task in tasks():
             whole = play(hosts, book, [{f"aicluster.slurm.{module}": options} for module, options in task.items()])
-            told = subprocess.run([*container, "tail", "-n1", "/var/tmp/measured"], capture_output=True, text=True, check=True)
+            told = subprocess.run(
+                [*container, "tail", "-n1", "/var/tmp/measured"], capture_output=True, text=True, check=True
+            )
             seconds, kilobytes = told.stdout.split()
-            print(f"{Cost(float(seconds), int(kilobytes) / 1024)}  {label} (ansible-playbook {whole:.1f} s)", flush=True)
+            print(
+                f"{Cost(float(seconds), int(kilobytes) / 1024)}  {label} (ansible-playbook {whole:.1f} s)", flush=True
+            )
 
 
 def play(hosts: Path, book: Path, steps: Sequence[Mapping[str, Any]]) -> float:
