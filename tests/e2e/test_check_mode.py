@@ -22,11 +22,12 @@ WATCHED = "/etc /var/lib/aicluster /var/lib/slurm /var/spool/slurm*"
 DAEMONS = "munge slurmctld slurmd chrony ssh"
 
 # What changes while nothing happens. A slurmctld writes a heartbeat for a backup every few seconds, and all of its
-# state every five minutes, with the time in it: what that state says of nodes and partitions is compared in its place.
+# state every five minutes (to .new, then renamed), with the time in it: what that state says of nodes and partitions is
+# compared in its place.
 # It removes the scripts of jobs some minutes after their end. A slurmd writes its copy of the configuration when it
 # fetches that anew.
 RESTLESS = re.compile(
-    r"/slurmctld/(heartbeat|(\w+_state|\w+_usage|last_tres|priority_last_decay_ran)(\.old)?)$"
+    r"/slurmctld/(heartbeat|(\w+_state|\w+_usage|last_tres|priority_last_decay_ran)(\.old|\.new)?)$"
     r"|/slurmctld/hash\.\d(/|$)|/conf-cache(/|$)"
 )
 STATE = "sinfo --noheader --Node --format='%N %P %T %E'; scontrol show partition --oneliner"

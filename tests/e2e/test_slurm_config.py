@@ -289,8 +289,8 @@ def test_a_node_that_is_invalid_afterwards(running: Running) -> None:
 
 def test_a_controller_that_does_not_answer(running: Running) -> None:
     partitions = {**running.base["partitions"], "e2eslow": {"Nodes": "ALL"}}
-    # systemd wakes what it stops, so the restart of the rollback is the end of it.
-    message = _rolled_back(running, running.options(partitions=partitions, timeout=3), "pkill -STOP -x slurmctld")
+    # systemd wakes what it stops, so the restart of the rollback is the end of it; that has the same time.
+    message = _rolled_back(running, running.options(partitions=partitions, timeout=10), "pkill -STOP -x slurmctld")
     assert "the old files are back and in use" in message
 
 
