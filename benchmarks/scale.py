@@ -64,19 +64,20 @@ if not child:
     os.execv("/usr/bin/python3", ["python3", *sys.argv[1:]])
 _child, status, usage = os.wait4(child, 0)
 with open("/var/tmp/measured", "a") as file:
-    print(time.monotonic() - begin, usage.ru_maxrss, file=file)
+    print(time.monotonic() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, file=file)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
 class Cost(NamedTuple):
-    """What something took."""
+    """What something took; seconds of the processor hardly depend on what else the machine does."""
 
     seconds: float
+    processor: float
     megabytes: float
 
     def __str__(self) -> str:
-        return f"{self.seconds:8.2f} s {self.megabytes:6.0f} MB"
+        return f"{self.seconds:7.2f} s, {self.processor:6.2f} s of the processor, {self.megabytes:5.0f} MB"
 
 
 def of_process(argv: Sequence[str]) -> Cost:
@@ -88,7 +89,7 @@ def of_process(argv: Sequence[str]) -> Cost:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(argv)}: {process.returncode}")
-    return Cost(time.monotonic() - began, usage.ru_maxrss / 1024)
+    return Cost(time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def nodes(count: int) -> list[dict[str, Any]]:
@@ -170,10 +171,8 @@ def modules() -> None:
             told = subprocess.run(
                 [*container, "tail", "-n1", "/var/tmp/measured"], capture_output=True, text=True, check=True
             )
-            seconds, kilobytes = told.stdout.split()
-            print(
-                f"{Cost(float(seconds), int(kilobytes) / 1024)}  {label} (ansible-playbook {whole:.1f} s)", flush=True
-            )
+            cost = Cost(*map(float, told.stdout.split()))
+            print(f"{cost}  {label} (ansible-playbook {whole:.1f} s)", flush=True)
 
 
 def play(hosts: Path, book: Path, steps: Sequence[Mapping[str, Any]]) -> float:

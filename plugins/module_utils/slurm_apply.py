@@ -17,6 +17,11 @@ INVALID = "INVALID_REG"
 """A node that reports less than slurm.conf says of it (scontrol show node, 22.05 and later)."""
 
 
+REGISTRATIONS = re.compile(r"MESSAGE_NODE_REGISTRATION_STATUS\s.*?count:(\d+)")
+"""In what sdiag prints: how many registrations slurmctld has got since it started."""
+REGISTERED_WITHIN = 10
+"""Seconds for nodes to register anew; a slurmd takes less than one, on a machine that has other work some."""
+
 AS_SLURM = ["runuser", "-u", "slurm", "--"]
 CARRY = """
 for each in "$1"/* "$1"/.[!.]*; do
@@ -108,15 +113,27 @@ class Controller:
         self.commands.append([*AS_SLURM, "mv", "-f", f"{folder}/clustername", f"{folder}/clustername.before"])
         self.run(self.commands[-1])
 
-    def apply(self, action: str) -> None:
-        """Start, reconfigure or restart; after a restart 22.05's slurmds keep the old files until a reconfigure."""
+    def apply(self, action: str, registering: int = 0) -> None:
+        """Start, reconfigure or restart; after a restart 22.05's slurmds keep the old files until a reconfigure.
+
+        So many nodes as `registering` says have to register anew: before that, nobody knows whether they are valid.
+        """
         if action != "reconfigure":
             self.start()
             if self._place:
                 # A backup that starts waits for SlurmctldTimeout, although nobody before it runs.
                 self._change(["scontrol", "takeover", str(self._place)])
+        before = self.registrations() if registering else 0
         self._change(["scontrol", "reconfigure"])
         self.wait_for_answer()
+        end = self.clock() + REGISTERED_WITHIN
+        while registering and self.registrations() < before + registering and self.clock() < end:
+            self.sleep(0.25)
+
+    def registrations(self) -> int:
+        """How many registrations of nodes slurmctld has got."""
+        found = REGISTRATIONS.search(self.run(["sdiag"]).stdout)
+        return int(found[1]) if found else 0
 
     def set_partition_states(self, states: Mapping[str, str]) -> None:
         """Give the partitions that are there these states: UP, DOWN, DRAIN or INACTIVE."""

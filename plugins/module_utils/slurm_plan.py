@@ -169,6 +169,17 @@ JOBS_TRES = (
 """What else they asked for than %b tells, which is by node (squeue(1))."""
 
 
+def describes_anew(changes: Iterable[Change], version: str) -> bool:
+    """Whether slurmctld learns only later, from nodes that it knows to respond, if they are what their lines now say.
+
+    From 23.11 on it starts anew, and nodes do not respond until they have registered.
+    """
+    return slurm_keys.parse_version(version) < RECONFIGURE_STARTS_ANEW and any(
+        change.kind == slurm_keys.GRES or (change.kind == slurm_keys.NODE and not change.added and not change.removed)
+        for change in changes
+    )
+
+
 def parse_jobs(text: str, tres: str) -> list[Job]:
     """What JOBS and JOBS_TRES print."""
     asked = {words[0] for words in map(str.split, tres.splitlines()) if any("gres" in word for word in words[1:])}

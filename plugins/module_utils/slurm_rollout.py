@@ -13,9 +13,10 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import
     Controller,
     NotTakenError,
     partition_states,
+    responds,
 )
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_live import Note, Running, start_times
-from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_plan import Plan
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_plan import Plan, describes_anew
 
 
 class Rollout(NamedTuple):
@@ -63,7 +64,9 @@ class Rollout(NamedTuple):
         if plan.action != "none":
             if plan.new_cluster_id:
                 self.controller.forget_cluster_id(state_save_location)
-            self.controller.apply(plan.action)
+            responding = list(filter(responds, before.values()))
+            anew = responding and describes_anew(plan.changes, self.controller.version())
+            self.controller.apply(plan.action, len(responding) if anew else 0)
             self.controller.set_partition_states({**states, **plan.partition_states})
             self.controller.wait_for_nodes(before, plan.slurmd)
         # Of a slurmd that cannot register any more, what was known before tells.

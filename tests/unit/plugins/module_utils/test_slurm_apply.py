@@ -110,6 +110,25 @@ def test_reconfigure() -> None:
     assert fake.controller.commands == [RECONFIGURE]
 
 
+def registrations(count: int) -> Result:
+    return did(["sdiag"], stdout=f"\tMESSAGE_NODE_REGISTRATION_STATUS        ( 1002) count:{count}      ave_time:9\n")
+
+
+def test_nodes_register_before_they_are_judged() -> None:
+    counts = [registrations(count) for count in (7, 8, 9)]
+    fake = Fake(counts[0], did(RECONFIGURE), did(PING), *counts)
+    fake.controller.apply("reconfigure", registering=2)
+    assert (fake.steps, fake.now) == ([], 0.5)
+    assert fake.controller.commands == [RECONFIGURE]
+
+
+@pytest.mark.parametrize("said", ["sdiag: error: Unable to contact slurm controller", ""])
+def test_nodes_that_do_not_register_are_not_waited_for_without_end(said: str) -> None:
+    fake = Fake(did(["sdiag"], 1, stderr=said), did(RECONFIGURE), did(PING), *[did(["sdiag"], 1, stderr=said)] * 41)
+    fake.controller.apply("reconfigure", registering=1)
+    assert (fake.steps, round(fake.now)) == ([], 10)
+
+
 @pytest.mark.parametrize("action", ["restart", "start"])
 def test_restart(action: str) -> None:
     fake = Fake(did(RESET), did(RESTART), did(PING, 1), did(IS_ACTIVE), did(PING), did(RECONFIGURE), did(PING))

@@ -220,6 +220,22 @@ def test_a_database_gives_the_cluster_another_id(
 # --- jobs at risk -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("found", "anew"),
+    [
+        (changes(BASE.replace("CPUs=4", "CPUs=8")), True),
+        (changes(gres=GRES.replace("[0-1]", "0")), True),
+        (changes(ADDED), False),
+        (changes(REMOVED), False),
+        (changes(BASE.replace("MaxTime=60", "MaxTime=30")), False),
+    ],
+    ids=["hardware", "devices", "added", "removed", "partition"],
+)
+def test_nodes_that_are_described_anew(found: list[Change], anew: bool) -> None:
+    assert slurm_plan.describes_anew(found, OLD) is anew
+    assert not slurm_plan.describes_anew(found, NEW)
+
+
 def test_jobs_of_a_removed_node() -> None:
     assert plan(changes(REMOVED), jobs=(GPU_JOB, CPU_JOB, N3_JOB)).jobs_at_risk == [N3_JOB]
 

@@ -93,6 +93,13 @@ BACK = (*ANEW, partitions(), BOTH, BOTH)
 """A rollback: nothing is spoiled, and every node responds."""
 RECONFIGURED = (*BEFORE, RECONFIGURE, PING, *AFTER)
 RESTARTED = (*BEFORE, *ANEW, *AFTER)
+REGISTRATIONS = [
+    did("sdiag", stdout=f"\tMESSAGE_NODE_REGISTRATION_STATUS        ( 1002) count:{count}      ave_time:9\n")
+    for count in range(3)
+]
+DESCRIBED = (*BEFORE, REGISTRATIONS[0], RECONFIGURE, PING, *REGISTRATIONS[1:], *AFTER)
+"""Lines of nodes change, so that each has to register before it counts as valid."""
+DESCRIBED_ANEW = (*BEFORE, *ANEW[:-2], REGISTRATIONS[0], *ANEW[-2:], *REGISTRATIONS[1:], *AFTER)
 
 
 class FakeModule:
@@ -223,7 +230,7 @@ def test_other_files(host: Host) -> None:
         "plugstack": ["required x.so"],
         "files": {"topology.conf": "SwitchName=s Nodes=n[1-2]\n"},
     }
-    result = host.use(*LIVE, *QUEUE, *RECONFIGURED, **more)
+    result = host.use(*LIVE, *QUEUE, *DESCRIBED, **more)
     assert [(change["kind"], change["key"]) for change in result["plan"]["changes"]] == [
         ("gres.conf", ""),
         ("plugstack.conf", ""),
@@ -582,14 +589,14 @@ def test_foreign_files_are_not_lost(host: Host) -> None:
 @pytest.mark.parametrize(("adopt", "there"), [("keep", True), ("drop", False)])
 def test_foreign_files_that_are_kept_or_dropped(host: Host, adopt: str, there: bool) -> None:
     host.put(FOREIGN)
-    host.use(*LIVE, *QUEUE, *RESTARTED, adopt=adopt)
+    host.use(*LIVE, *QUEUE, *DESCRIBED_ANEW, adopt=adopt)
     assert ("MailProg=/bin/mail" in host.text()) is there
     assert host.copy("previous") == FOREIGN
 
 
 def test_foreign_files_of_which_nothing_is_lost(host: Host) -> None:
     host.put(FOREIGN.replace("MailProg=/bin/mail\n", ""))
-    host.use(*LIVE, *QUEUE, *RESTARTED)
+    host.use(*LIVE, *QUEUE, *DESCRIBED_ANEW)
     assert host.text().startswith(HEADER)
 
 
