@@ -81,8 +81,8 @@ def test_cluster_hosts() -> None:
 
 def test_head_answers() -> None:
     told = {"item": "head0", "stdout_lines": ["debian", "active", "4", '{"nodes": {}}']}
-    found = use("head_answers", [told, {"item": "head1", "unreachable": True}], HOSTVARS)
-    assert found == {"head": "head0", "up": ["head0"], "store": {"nodes": {}}, "findings": []}
+    found = use("head_answers", [told, {"item": "head1", "unreachable": True}], HOSTVARS, ["head0"], [])
+    assert found == {"heads": ["head0"], "head": "head0", "up": ["head0"], "store": {"nodes": {}}, "findings": []}
 
 
 def test_etc_hosts() -> None:
