@@ -133,7 +133,7 @@ options:
       - Whether further heads follow this one, by M(aicluster.slurm.slurm_config_copy). Then the result has what they
         need.
       - Of several controllers in C(SlurmctldHost) this one leaves what is in use in C(StateSaveLocation), too, for
-        heads that are away.
+        heads that are away; and also where they had it before, when it moves or one controller alone is left.
     type: bool
     default: false
   timeout:
@@ -476,13 +476,22 @@ def _difference(header: str, before: str, after: str) -> dict[str, str]:
     return {"before_header": header, "after_header": header, "before": before, "after": after}
 
 
-def for_the_others(module: AnsibleModule, texts: Mapping[str, str], location: str) -> dict[str, Any]:
-    """What further heads have to take over; with several controllers it is left at `location`, too. NotTakenError."""
+def shared_state(configuration: slurm_files.Configuration) -> str:
+    """Where several controllers have their state; empty for one alone."""
+    return str(configuration.value("StateSaveLocation") or "") if len(configuration.controllers) > 1 else ""
+
+
+def for_the_others(module: AnsibleModule, texts: Mapping[str, str], location: str, before: str) -> dict[str, Any]:
+    """What further heads have to take over; with several controllers it is left at `location`, too. NotTakenError.
+
+    Where they had their state `before` it is left as well: a head that is away looks there when it comes back.
+    """
     folder = module.params["state_path"]
     generation = slurm_generations.Generation(
         slurm_generations.own_number(folder), texts, read_whole(os.path.join(folder, "nodes.json"))
     )
     changed = False
+    warnings = []
     if location:
         try:
             left = slurm_generations.published(location, slurm_generations.own_key(folder))
@@ -497,24 +506,30 @@ def for_the_others(module: AnsibleModule, texts: Mapping[str, str], location: st
             raise NotTakenError(
                 f"StateSaveLocation: found {error}; accepted: a folder of slurm's on the share"
             ) from error
-    return {"changed": changed, "files": texts, "store": generation.store, "generation": generation.number}
+    if before not in ("", location) and not module.check_mode:
+        if not location:
+            generation = generation._replace(number=generation.number + 1)
+            slurm_generations.keep_number(folder, generation.number)
+        try:
+            slurm_generations.publish(before, slurm_generations.make_key(folder), generation)
+        except OSError as error:
+            warnings.append(f"heads that are away do not learn where slurmctld's state is now: {error}")
+    told = {"files": texts, "store": generation.store, "generation": generation.number}
+    return {"changed": changed, "warnings": warnings, **(told if module.params["followed"] else {})}
 
 
 def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
     """Follow the plan, and tell further heads; what it gives back is the result."""
-    result, files, wanted = configure(module, run)
-    if module.params["followed"] and module.params["state"] != "planned":
-        several = len(wanted.controllers) > 1
-        location = str(wanted.value("StateSaveLocation") or "") if several else ""
-        told = for_the_others(module, files, location)
+    result, texts, case = configure(module, run)
+    now, before = shared_state(case.wanted), shared_state(case.in_use)
+    if module.params["state"] != "planned" and (module.params["followed"] or before not in ("", now)):
+        told = for_the_others(module, texts, now, before)
         result.update(told, changed=result["changed"] or told["changed"])
     return result
 
 
-def configure(
-    module: AnsibleModule, run: Runner
-) -> tuple[dict[str, Any], Mapping[str, str], slurm_files.Configuration]:
-    """The plan and what came of it, as the result, with the files that are in use then, as texts and read."""
+def configure(module: AnsibleModule, run: Runner) -> tuple[dict[str, Any], Mapping[str, str], Case]:
+    """The plan and what came of it, as the result, with the files that are in use then, and the case."""
     params = module.params
     state = os.path.join(params["state_path"], "slurm")
     controller = Controller(run, params["timeout"], bool(module.get_bin_path("slurmctld", opt_dirs=["/usr/sbin"])))
@@ -536,7 +551,7 @@ def configure(
         "diff": [],
     }
     if not acts:
-        return result, case.there, case.wanted
+        return result, case.there, case
     if params["state"] != "planned":
         refuse_losses(plan, params["max_jobs_at_risk"])
     texts = case.texts if case.differ else case.there
@@ -549,12 +564,12 @@ def configure(
         _difference("plan", "", slurm_plan.as_text(plan, result["plan"]["overrides_lost"])),
     ]
     if module.check_mode or params["state"] == "planned":
-        return result, texts, case.wanted
+        return result, texts, case
     partitions = Note(os.path.join(state, "partitions.json"))
     rollout = Rollout(controller, files, restarts, partitions, params["away"], case.in_use.controllers, host)
     location = str(case.wanted.value("StateSaveLocation") or "/var/spool")
     rollout.carry_out(plan, texts, case.running, location, params["rollback"])
-    return result, texts, case.wanted
+    return result, texts, case
 
 
 def main() -> None:

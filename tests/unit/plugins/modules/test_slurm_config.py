@@ -164,6 +164,9 @@ class Host:
             if path.is_file()
         }
 
+    def texts(self) -> dict[str, str]:
+        return {path.name: path.read_text(encoding="utf-8") for path in self.etc.iterdir()}
+
     def put(self, text: str) -> None:
         self.etc.mkdir(exist_ok=True)
         (self.etc / "slurm.conf").write_text(text, encoding="utf-8")
@@ -803,6 +806,50 @@ def test_a_controller_that_does_not_answer_can_be_left_out(spare: Host) -> None:
     steps = (*QUEUE, *BEFORE, RESET, RESTART, SPARE_UP, RECONFIGURE, SPARE_UP, *AFTER)
     spare.use(VERSION, ACTIVE, shown("DOWN", "UP"), *steps, **alone(spare, "spare"))
     assert "head(" not in spare.text()
+
+
+def test_one_that_was_left_out_learns_of_it_when_it_comes_back(spare: Host) -> None:
+    """It looks where the state was, and its slurmctld does not start by files that do not name it."""
+    (spare.folder / "share" / "clustername").write_text("lab\n", encoding="utf-8")
+    (spare.folder / "local").mkdir()
+    options = alone(spare, "spare")
+    options["config"]["StateSaveLocation"] = str(spare.folder / "local")
+    stop = did("systemctl stop slurmctld")
+    copied = Result(
+        [*AS_SLURM, "sh", "-c", CARRY, "sh", str(spare.folder / "share"), str(spare.folder / "local")], 0, "", ""
+    )
+    retired = did(f"runuser -u slurm -- mv -f {spare.folder}/share/clustername")
+    ended = (RESET, RESTART, SPARE_UP, RECONFIGURE, SPARE_UP)
+    steps = (*QUEUE, *BEFORE, stop, copied, *ended, *AFTER, retired)
+    assert left(spare) == slurm_generations.Generation(1, {**spare.texts()}, "")
+    result = spare.use(VERSION, ACTIVE, shown("DOWN", "UP"), *steps, **{**options, "followed": False})
+    assert (result["changed"], result["warnings"], "files" in result) == (True, [], False)
+    assert left(spare) == slurm_generations.Generation(2, {**spare.texts()}, "")
+    assert not spare.use(*LIVE, **{**options, "followed": False})["changed"]
+    assert left(spare) == slurm_generations.Generation(2, {**spare.texts()}, "")
+
+
+def test_all_controllers_move_to_another_share(spare: Host) -> None:
+    options = heads(spare)
+    (spare.folder / "new").mkdir()
+    options["config"]["StateSaveLocation"] = str(spare.folder / "new")
+    steps = (*QUEUE, *BEFORE, RESET, RESTART, SPARE_UP, TAKEOVER, *OURS, *AFTER)
+    spare.use(VERSION, ACTIVE, shown("DOWN", "UP"), *steps, **options)
+    key = slurm_generations.own_key(str(spare.folder / "state"))
+    found = left(spare)
+    assert found is not None
+    assert found.number == 2
+    assert found == slurm_generations.published(str(spare.folder / "new"), key)
+
+
+def test_a_share_that_is_gone_is_no_reason_to_stay_there(spare: Host) -> None:
+    (spare.folder / "share" / "aicluster.json").unlink()
+    (spare.folder / "share").rmdir()
+    steps = (*QUEUE, *BEFORE, RESET, RESTART, SPARE_UP, RECONFIGURE, SPARE_UP, *AFTER)
+    options = {"config": {**OPTIONS["config"], "SlurmctldHost": ["spare(10.0.0.2)"], "StateSaveLocation": "/nowhere"}}
+    result = spare.use(VERSION, ACTIVE, shown("DOWN", "UP"), *steps, **options)
+    (warning,) = result["warnings"]
+    assert warning.startswith("heads that are away do not learn")
 
 
 def test_a_controller_that_this_run_ends_can_be_left_out(spare: Host, monkeypatch: pytest.MonkeyPatch) -> None:
