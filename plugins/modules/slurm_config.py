@@ -117,6 +117,7 @@ options:
   away:
     description:
       - Nodes that are known to be off, however slurmctld sees them still. Nobody waits for them to respond again.
+      - Of a machine that loses its power slurmctld learns after C(SlurmdTimeout).
     type: list
     elements: str
     default: []

@@ -846,7 +846,9 @@ def test_a_share_that_is_gone_is_no_reason_to_stay_there(spare: Host) -> None:
     (spare.folder / "share" / "aicluster.json").unlink()
     (spare.folder / "share").rmdir()
     steps = (*QUEUE, *BEFORE, RESET, RESTART, SPARE_UP, RECONFIGURE, SPARE_UP, *AFTER)
-    options = {"config": {**OPTIONS["config"], "SlurmctldHost": ["spare(10.0.0.2)"], "StateSaveLocation": "/nowhere"}}
+    options: dict[str, Any] = {
+        "config": {**OPTIONS["config"], "SlurmctldHost": ["spare(10.0.0.2)"], "StateSaveLocation": "/nowhere"}
+    }
     result = spare.use(VERSION, ACTIVE, shown("DOWN", "UP"), *steps, **options)
     (warning,) = result["warnings"]
     assert warning.startswith("heads that are away do not learn")

@@ -95,14 +95,14 @@ def test_read_answer(lines: list[str], wanted: Answer) -> None:
 
 
 def test_a_head_that_is_gone() -> None:
-    store = {"nodes": {"n1": {}}, "heads": {"head0": {}, "head1": {}}}
+    store: dict[str, Any] = {"nodes": {"n1": {}}, "heads": {"head0": {}, "head1": {}}}
     found = head_answers([GONE, told("head1", "active", "2", json.dumps(store))], FACTS, HEADS)
     assert found == {"heads": HEADS, "head": "head1", "up": ["head1"], "store": store, "findings": []}
 
 
 def test_a_head_that_is_not_deployed_and_not_in_the_run() -> None:
     """It answers, and has nothing to say: nobody waits for it, or has it follow."""
-    store = {"nodes": {"n1": {}}}
+    store: dict[str, Any] = {"nodes": {"n1": {}}}
     results = [told("head1", "", "0"), told("head0", "inactive", "0", json.dumps(store))]
     found = head_answers(results, FACTS, ["head1", "head0"], ["node1"])
     assert found == {"heads": ["head0"], "head": "head0", "up": ["head0"], "store": store, "findings": []}

@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What variables of roles come to in a run, worked out by Ansible itself; no host is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
+INVENTORY = """
+[nfs]
+nfs0
+[head]
+head0
+head1
+[nodes]
+node1
+node2
+"""
+SURVEYED: dict[str, Any] = {"__cluster_survey": {"survey": {"share": {"source": ""}}}}
+
+
+def ansible(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    (folder / "hosts").write_text(INVENTORY, encoding="utf-8")
+    own = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_LOG_PATH": "/dev/null", "ANSIBLE_NOCOLOR": "1"}
+    here = f"ansible_connection=local ansible_python_interpreter={sys.executable}"
+    argv = [str(PLAYBOOK), "-i", str(folder / "hosts"), "-e", here, *words]
+    return subprocess.run(argv, cwd=folder, env={**os.environ, **own}, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def evaluate(tmp_path: Path) -> Callable[..., Any]:
+    """The value of an expression on the first host, with the variables of these roles, and facts of hosts."""
+
+    def value(expression: str, roles: list[str], facts: Mapping[str, Mapping[str, Any]], **variables: Any) -> Any:
+        known = "(known[inventory_hostname] | default({}))"
+        files = [ROOT / "roles" / role / kind / "main.yml" for role in roles for kind in ("defaults", "vars")]
+        result = {"content": f"{{{{ ({expression}) | to_json }}}}", "dest": str(tmp_path / "value"), "mode": "0600"}
+        play = {
+            "hosts": "all",
+            "gather_facts": False,
+            "vars_files": list(map(str, files)),
+            "vars": {"known": facts, **variables},
+            "tasks": [
+                *(
+                    {
+                        "set_fact": {name: f"{{{{ known[inventory_hostname].{name} }}}}"},
+                        "when": f"{known}.{name} is defined",
+                    }
+                    for name in {name: "" for each in facts.values() for name in each}
+                ),
+                {"copy": result, "run_once": True},
+            ],
+        }
+        (tmp_path / "play.json").write_text(json.dumps([play]), encoding="utf-8")
+        done = ansible(tmp_path, str(tmp_path / "play.json"))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads((tmp_path / "value").read_text(encoding="utf-8"))
+
+    return value
+
+
+def test_who_did_not_answer_counts_as_off(evaluate: Callable[..., Any]) -> None:
+    """head1 is outside of the run and gone; node2 is in the run, and lost its power a minute ago."""
+    run = {"__cluster_run": ["nfs0", "head0", "node1", "node2"], "__cluster_heads_up": ["head0"]}
+    facts = {name: {**SURVEYED, **run} for name in ("nfs0", "head0", "node1")}
+    facts["node2"] = {"__cluster_survey": {"unreachable": True}}
+    assert sorted(evaluate("__head_away", ["cluster", "head"], facts)) == ["head1", "node2"]
