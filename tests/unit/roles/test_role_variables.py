@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -76,3 +77,30 @@ def test_who_did_not_answer_counts_as_off(evaluate: Callable[..., Any]) -> None:
     facts = {name: {**SURVEYED, **run} for name in ("nfs0", "head0", "node1")}
     facts["node2"] = {"__cluster_survey": {"unreachable": True}}
     assert sorted(evaluate("__head_away", ["cluster", "head"], facts)) == ["head1", "node2"]
+
+
+BEGIN = "nothing is known of the hosts in this run"
+
+
+@pytest.mark.parametrize("task", ["See what the storage is", "Tell the heads outside this run"])
+def test_a_run_that_begins_in_the_middle_says_so(tmp_path: Path, task: str) -> None:
+    words = ["--start-at-task", task, "-e", '{"ansible_become": false}', "--check"]
+    done = ansible(tmp_path, str(ROOT / "site.yml"), *words)
+    assert (done.returncode != 0, f": {task}]" in done.stdout, BEGIN in done.stdout) == (True, True, True)
+    assert not re.search(r"'\w+' is undefined", done.stdout)
+
+
+def test_what_is_used_before_it_is_known(tmp_path: Path) -> None:
+    roles = ["cluster", "nfs", "head"]
+    names = ["__cluster_survey.survey", "__cluster_run", "__cluster_map", "__cluster_store", "__nfs_needy"]
+    names += ["__head_sinfo.stdout_lines", "__head_known.nodes"]
+    play = {
+        "hosts": "nfs0",
+        "gather_facts": False,
+        "vars_files": [str(ROOT / "roles" / role / "vars" / "main.yml") for role in roles],
+        "tasks": [{"debug": {"msg": f"{{{{ {name} }}}}"}, "ignore_errors": True} for name in names],
+    }
+    (tmp_path / "play.json").write_text(json.dumps([play]), encoding="utf-8")
+    done = ansible(tmp_path, str(tmp_path / "play.json"))
+    fatal = [line for line in done.stdout.splitlines() if line.startswith("fatal:")]
+    assert [BEGIN in line for line in fatal] == [True] * len(names), done.stdout
