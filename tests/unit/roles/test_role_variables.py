@@ -41,17 +41,19 @@ def ansible(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def evaluate(tmp_path: Path) -> Callable[..., Any]:
-    """The value of an expression on the first host, with the variables of these roles, and facts of hosts."""
+    """The value of an expression on a host, with the variables of these roles, and facts of hosts."""
 
-    def value(expression: str, roles: list[str], facts: Mapping[str, Mapping[str, Any]], **variables: Any) -> Any:
+    def value(
+        host: str, expression: str, roles: list[str], facts: Mapping[str, Mapping[str, Any]], **variables: Any
+    ) -> Any:
         known = "(known[inventory_hostname] | default({}))"
         files = [ROOT / "roles" / role / kind / "main.yml" for role in roles for kind in ("defaults", "vars")]
         result = {"content": f"{{{{ ({expression}) | to_json }}}}", "dest": str(tmp_path / "value"), "mode": "0600"}
         play = {
             "hosts": "all",
             "gather_facts": False,
-            "vars_files": list(map(str, files)),
-            "vars": {"known": facts, **variables},
+            "vars_files": [*map(str, files), str(tmp_path / "variables.json")],
+            "vars": {"known": facts},
             "tasks": [
                 *(
                     {
@@ -60,9 +62,10 @@ def evaluate(tmp_path: Path) -> Callable[..., Any]:
                     }
                     for name in {name: "" for each in facts.values() for name in each}
                 ),
-                {"copy": result, "run_once": True},
+                {"copy": result, "when": f"inventory_hostname == '{host}'"},
             ],
         }
+        (tmp_path / "variables.json").write_text(json.dumps(variables), encoding="utf-8")
         (tmp_path / "play.json").write_text(json.dumps([play]), encoding="utf-8")
         done = ansible(tmp_path, str(tmp_path / "play.json"))
         assert done.returncode == 0, done.stdout + done.stderr
@@ -76,7 +79,17 @@ def test_who_did_not_answer_counts_as_off(evaluate: Callable[..., Any]) -> None:
     run = {"__cluster_run": ["nfs0", "head0", "node1", "node2"], "__cluster_heads_up": ["head0"]}
     facts = {name: {**SURVEYED, **run} for name in ("nfs0", "head0", "node1")}
     facts["node2"] = {"__cluster_survey": {"unreachable": True}}
-    assert sorted(evaluate("__head_away", ["cluster", "head"], facts)) == ["head1", "node2"]
+    assert sorted(evaluate("head0", "__head_away", ["cluster", "head"], facts)) == ["head1", "node2"]
+
+
+def test_mounts_over_the_network_wait_also_where_the_share_does_not(evaluate: Callable[..., Any]) -> None:
+    """Slurm's state on an export that only the heads mount."""
+    state = {"path": "/state", "fstype": "nfs4", "source": "10.0.0.2:/srv", "options": ["_netdev", "nofail"]}
+    facts = {name: {**SURVEYED, "__nfs_needy": []} for name in ("nfs0", "head0")}
+    order = "__nfs_order | map(attribute='path') | map('basename')"
+    options: dict[str, Any] = {"cluster_mounts": [state], "nfs_service": "none"}
+    found = evaluate("head0", order, ["cluster", "nfs"], facts, **options)
+    assert found == ["storage.conf", "wait.conf", "aicluster-mount-state.service"]
 
 
 BEGIN = "nothing is known of the hosts in this run"

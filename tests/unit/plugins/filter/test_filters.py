@@ -90,6 +90,13 @@ def test_etc_hosts() -> None:
     assert use("etc_hosts", hosts) == ["10.0.0.1 head0 debian", "10.0.0.11 node1 node1.local", "10.0.0.12 node2 two"]
 
 
+def test_mount_waits() -> None:
+    files = use(
+        "mount_waits", [{"path": "/data", "fstype": "nfs", "options": ["nofail"]}, {"path": "/local", "fstype": "xfs"}]
+    )
+    assert [Path(file["path"]).name for file in files] == ["wait.conf", "aicluster-mount-data.service"]
+
+
 def test_expand_hostlist() -> None:
     assert use("expand_hostlist", "node[09-11],login") == ["node09", "node10", "node11", "login"]
     with pytest.raises(AnsibleFilterError, match=r"host list 'node\[1-': found '\['"):
