@@ -22,6 +22,16 @@ options:
     description: The variables of all hosts, C(hostvars).
     type: dict
     required: true
+  heads:
+    description: All heads of the inventory, in its order.
+    type: list
+    elements: str
+    default: []
+  run:
+    description: The hosts of this run.
+    type: list
+    elements: str
+    default: []
   servers:
     description: The results of a loop over the storage servers outside the run, each with its C(item) and C(survey).
     type: list
@@ -32,26 +42,36 @@ options:
 EXAMPLES = """
 - name: Show who speaks for the cluster
   ansible.builtin.debug:
-    msg: "{{ (asked.results | aicluster.slurm.head_answers(hostvars)).head }}"
+    msg: "{{ (asked.results | aicluster.slurm.head_answers(hostvars, groups['head'], ansible_play_hosts_all)).head }}"
 """
 
 RETURN = """
 _value:
   description:
-    - C(head), empty where no head was asked; C(up), the heads that answer; C(store), what the node store holds; and
-      C(findings), what is in the way.
+    - C(heads), those that are in the run or were deployed before; C(head), the one that speaks for the cluster, empty
+      where none was asked; C(up), those that answer; C(store), what the node store holds; and C(findings), what is in
+      the way.
   type: dict
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.aicluster.slurm.plugins.plugin_utils.heads import misled, newest_store, read_answer, speaker
+from ansible_collections.aicluster.slurm.plugins.plugin_utils.heads import (
+    joined,
+    misled,
+    newest_store,
+    read_answer,
+    speaker,
+)
+from ansible_collections.aicluster.slurm.plugins.plugin_utils.hosts import node_name
 
 
 def head_answers(
     results: Sequence[Mapping[str, Any]],
     hostvars: Mapping[str, Mapping[str, Any]],
+    heads: Sequence[str] = (),
+    run: Sequence[str] = (),
     servers: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Which head speaks for the cluster, and what is in the way."""
@@ -64,8 +84,11 @@ def head_answers(
         findings.append(
             f"{result['item']}: {what}: found {result.get('msg') or 'no way to it'}; accepted: one that answers"
         )
+    members = joined({name: node_name(name, hostvars[name]) for name in heads}, run, answers)
+    answers = [answer for answer in answers if answer.name in members]
     head = speaker(answers)
     return {
+        "heads": members,
         "head": head.name if head else "",
         "up": [answer.name for answer in answers],
         "store": newest_store(answers),

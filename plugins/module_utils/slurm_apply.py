@@ -65,6 +65,18 @@ class Controller:
         if len(hosts) > 1 and host in hosts:
             self._host, self._place = host, hosts.index(host)
 
+    def take_charge(self, hosts: Sequence[str], host: str) -> None:
+        """Control the cluster instead of another one of these hosts, whose slurmctld ends by that. NotTakenError."""
+        if host not in answering(self.run(PING).stdout):
+            self.start()
+        if hosts.index(host):
+            self._change(["scontrol", "takeover", str(hosts.index(host))])
+        end = self.clock() + self.timeout
+        while answering(self.run(PING).stdout)[:1] != [host]:
+            if self.clock() > end:
+                raise NotTakenError("it controls the cluster after `scontrol takeover`, too")
+            self.sleep(0.5)
+
     def is_active(self) -> bool:
         """Whether systemd sees the daemon running."""
         return self.run(["systemctl", "is-active", "--quiet", "slurmctld"]).rc == 0
@@ -126,6 +138,8 @@ class Controller:
         before = self.registrations() if registering else 0
         self._change(["scontrol", "reconfigure"])
         self.wait_for_answer()
+        if self._host:
+            self._wait_for_own_files()
         end = self.clock() + REGISTERED_WITHIN
         while registering and self.registrations() < before + registering and self.clock() < end:
             self.sleep(0.25)
@@ -134,6 +148,17 @@ class Controller:
         """How many registrations of nodes slurmctld has got."""
         found = REGISTRATIONS.search(self.run(["sdiag"]).stdout)
         return int(found[1]) if found else 0
+
+    def _wait_for_own_files(self) -> None:
+        """Wait until the controller in charge runs with the files of this host; NotTakenError when it does not."""
+        end = self.clock() + self.timeout
+        while True:
+            shown = self.run(["scontrol", "show", "config"])
+            if shown.rc == 0 and not re.search(r"^HASH_VAL\s*=\s*Different", shown.stdout, re.MULTILINE):
+                return
+            if self.clock() > end:
+                raise NotTakenError("another controller controls the cluster, with other files")
+            self.sleep(0.5)
 
     def set_partition_states(self, states: Mapping[str, str]) -> None:
         """Give the partitions that are there these states: UP, DOWN, DRAIN or INACTIVE."""
@@ -218,6 +243,11 @@ class Controller:
             require(self.run(argv))
         except CommandError as error:
             raise NotTakenError(str(error)) from error
+
+
+def answering(said: str) -> list[str]:
+    """The hosts whose slurmctld answers, by what `scontrol ping` or `show config` said; the first one controls."""
+    return re.findall(r"^Slurmctld\(\S+\) at (\S+) is UP", said, re.MULTILINE)
 
 
 def partition_states(ask: Runner) -> dict[str, str]:

@@ -68,6 +68,8 @@ class Plan(NamedTuple):
     """Whether slurmctld has to forget the id that it gave the cluster, because a database now gives one."""
     state_from: str = ""
     """The folder from which slurmctld's state is copied to its new place; empty where it stays."""
+    takes_over: str = ""
+    """The host out of reach that controls the cluster, and must not while it changes; empty where this one does."""
 
 
 def make(changes: Sequence[Change], live: Live, nodes: Sequence[str]) -> Plan:
@@ -126,6 +128,7 @@ def as_data(plan: Plan) -> dict[str, Any]:
             "removed": removed(plan.changes),
         },
         "action": plan.action,
+        "takes_over": plan.takes_over,
         "daemons": daemons,
         "jobs_at_risk": [str(job) for job in plan.jobs_at_risk],
         "nodes_at_risk": sorted({name for job in plan.jobs_at_risk for name in job.nodes}, key=hostlist.natural_key),
@@ -144,7 +147,8 @@ def removed(changes: Iterable[Change]) -> list[str]:
 
 def as_text(plan: Plan, lost: Sequence[Mapping[str, str]]) -> str:
     """The plan as a person reads it, with what of scontrol's settings would be `lost`."""
-    lines = [f"slurmctld: {plan.action}"]
+    lines = [f"slurmctld: takes over from {plan.takes_over}"] if plan.takes_over else []
+    lines.append(f"slurmctld: {plan.action}")
     if plan.slurmd:
         lines.append(f"slurmd: restart on {hostlist.fold_sorted(plan.slurmd)}")
     lines += [f"job at risk: {job}" for job in plan.jobs_at_risk]

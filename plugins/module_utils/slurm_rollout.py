@@ -30,6 +30,10 @@ class Rollout(NamedTuple):
     """The states of the partitions before a change: a restart forgets what an admin made of them."""
     away: Sequence[str] = ()
     """Nodes that are off, which slurmctld need not have noticed yet."""
+    controllers: Sequence[str] = ()
+    """The hosts that are controllers before the change, in their order."""
+    host: str = ""
+    """This one."""
 
     def carry_out(
         self, plan: Plan, texts: Mapping[str, str], running: Running, state_save_location: str, rollback: bool
@@ -37,13 +41,30 @@ class Rollout(NamedTuple):
         """Have these files in use, or, with `rollback`, those before; NotTakenError says why, and how that went."""
         nodes = self.controller.nodes(running.ask) if running.active else {}
         before = {name: node for name, node in nodes.items() if name not in self.away}
+        states = self.partitions.read() or (partition_states(running.ask) if running.active else {})
+        if plan.takes_over:
+            self.take_charge(plan.takes_over, running)
         try:
-            self.follow(plan, texts, running, state_save_location, before)
+            self.follow(plan, texts, running, state_save_location, before, states)
         except NotTakenError as error:
             end = self.go_back(running.texts, before) if rollback else "the new files stay, as asked"
             if rollback and plan.state_from:
                 self.controller.retire_state(state_save_location)
             raise NotTakenError(f"the cluster did not take the configuration: {error}. Then {end}.") from error
+
+    def take_charge(self, other: str, running: Running) -> None:
+        """Control the cluster instead of `other`, by what is in use: all that follows then happens here."""
+        self.files.write(running.texts, running.texts)
+        try:
+            self.controller.take_charge(self.controllers, self.host)
+        except NotTakenError as error:
+            raise NotTakenError(
+                f"slurmctld of {other} controls the cluster, is out of reach, and {self.host} does not get control from"
+                f" it: {error}. Nothing was changed. Accepted: a run that reaches {other}, or a slurmctld that is"
+                " stopped there"
+            ) from error
+        finally:
+            self.files.take()
 
     def follow(
         self,
@@ -52,9 +73,9 @@ class Rollout(NamedTuple):
         running: Running,
         state_save_location: str,
         before: Mapping[str, scontrol.Node],
+        states: Mapping[str, str],
     ) -> None:
         """Write, have the daemons follow, and see whether the cluster took it; NotTakenError otherwise."""
-        states = self.partitions.read() or (partition_states(running.ask) if running.active else {})
         if plan.state_from:
             # Before the files say so: whatever starts slurmctld meanwhile starts it with its jobs.
             self.partitions.write(states)

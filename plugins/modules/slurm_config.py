@@ -24,6 +24,8 @@ description:
   - Where slurmdbd comes to a cluster of Slurm 23.11 or later that had none, slurmctld is stopped and the id that it had
     made up for the cluster removed, because it would end with a mismatch otherwise.
   - A run that is killed in between is finished by the next one.
+  - Of several controllers this one takes over from one that controls the cluster and is out of reach, because that one
+    would go on with its own files.
 requirements:
   - Slurm 22.05 or later with systemd on the controller
   - unshare and ip (util-linux, iproute2) and CAP_SYS_ADMIN for the deep check; without them only the syntax is checked
@@ -115,6 +117,15 @@ options:
   away:
     description:
       - Nodes that are known to be off, however slurmctld sees them still. Nobody waits for them to respond again.
+      - Of a machine that loses its power slurmctld learns after C(SlurmdTimeout).
+    type: list
+    elements: str
+    default: []
+  followers:
+    description:
+      - The hostnames of the heads that this run reaches. Where one of them is a controller no more, the run ends its
+        slurmctld. One of any other host that still answers would go on to control the cluster, so the module refuses to
+        take that host out of C(SlurmctldHost).
     type: list
     elements: str
     default: []
@@ -123,7 +134,7 @@ options:
       - Whether further heads follow this one, by M(aicluster.slurm.slurm_config_copy). Then the result has what they
         need.
       - Of several controllers in C(SlurmctldHost) this one leaves what is in use in C(StateSaveLocation), too, for
-        heads that are away.
+        heads that are away; and also where they had it before, when it moves or one controller alone is left.
     type: bool
     default: false
   timeout:
@@ -181,6 +192,9 @@ plan:
     action:
       description: What slurmctld does, V(none), V(start), V(reconfigure) or V(restart).
       type: str
+    takes_over:
+      description: The host out of reach that controls the cluster, from which this one takes over; empty otherwise.
+      type: str
     daemons:
       description: Each C(daemon) that has something to C(do), and the C(hosts) where, by node name.
       type: list
@@ -203,6 +217,7 @@ plan:
     changes: [{kind: partition, name: main, key: MaxTime, before: INFINITE, after: "1-00:00:00"}]
     nodes: {added: [], changed: [], removed: []}
     action: reconfigure
+    takes_over: ""
     daemons: [{daemon: slurmctld, do: reconfigure, hosts: []}]
     jobs_at_risk: []
     nodes_at_risk: []
@@ -233,7 +248,7 @@ commands:
 """
 
 import os
-from typing import Any, Iterable, Mapping, NamedTuple
+from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aicluster.slurm.plugins.module_utils import (
@@ -253,7 +268,12 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
 )
 from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import ConfigFiles, read_whole
 from ansible_collections.aicluster.slurm.plugins.module_utils.scontrol import ScontrolError
-from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import Controller, NotTakenError
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import (
+    PING,
+    Controller,
+    NotTakenError,
+    answering,
+)
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_conf import HEADER, Cluster, ConfigError, render
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_conf_reader import ReadError
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_live import (
@@ -289,7 +309,10 @@ class Case(NamedTuple):
     there: Mapping[str, str]
     """Those that are."""
     wanted: slurm_files.Configuration
+    in_use: slurm_files.Configuration
     running: Running
+    answering: list[str]
+    """Of several controllers those that answer; the first of them controls the cluster."""
     differ: bool
     """Whether files have to be written."""
     plan: slurm_plan.Plan
@@ -347,6 +370,7 @@ def make_case(
     files: ConfigFiles,
     restarts: Mapping[str, Any],
     version: str,
+    host: str,
 ) -> Case:
     """Compare what is wanted with the files and with what runs."""
     further = slurm_files.beside(files.folder)
@@ -365,7 +389,36 @@ def make_case(
     restarting = unfinished(restarts, controller.nodes(running.ask)) if running.active and restarts else []
     at_risk = jobs(running.ask) if running.active and changes else []
     live = slurm_plan.Live(version, running.active, running.applied, at_risk, restarting, state_can_move(changes))
-    return Case(texts, there, wanted, running, differ, slurm_plan.make(changes, live, wanted.nodes))
+    plan = slurm_plan.make(changes, live, wanted.nodes)
+    found: list[str] = []
+    if len(in_use.controllers) > 1 and host in in_use.controllers and plan.action != "none":
+        found = answering(running.shown or run(PING).stdout)
+        if found and found[0] != host:
+            plan = plan._replace(takes_over=found[0])
+    return Case(texts, there, wanted, in_use, running, found, differ, plan)
+
+
+def refuse_two_clusters(case: Case, host: str, followers: Sequence[str]) -> None:
+    """RefusedError where a controller out of reach would go on with what it knows, beside this one."""
+    wanted = case.wanted.controllers
+    leaving = [name for name in case.answering if name not in [host, *wanted, *followers]]
+    if leaving:
+        raise RefusedError(
+            f"SlurmctldHost: found {', '.join(leaving)}, to be a controller no more, with a slurmctld that answers:"
+            " nobody would tell it, and it would go on to control the cluster; accepted: one that was stopped for good,"
+            " by `systemctl disable --now slurmctld` there"
+        )
+    if host in case.answering and host not in wanted:
+        raise RefusedError(
+            f"SlurmctldHost: found {', '.join(wanted)} without {host}, which speaks for the cluster now; accepted:"
+            f" this change while slurmctld of {', '.join(wanted)} runs and is within reach"
+        )
+    if case.plan.takes_over and not case.running.active:
+        raise RefusedError(
+            f"slurmctld: found the one of {case.plan.takes_over} in control of the cluster and out of reach, and none"
+            f" that runs on {host}; accepted: a run that reaches {case.plan.takes_over}, or one after `systemctl start"
+            f" slurmctld` on {host}"
+        )
 
 
 def state_can_move(changes: Iterable[slurm_files.Change]) -> bool:
@@ -424,13 +477,22 @@ def _difference(header: str, before: str, after: str) -> dict[str, str]:
     return {"before_header": header, "after_header": header, "before": before, "after": after}
 
 
-def for_the_others(module: AnsibleModule, texts: Mapping[str, str], location: str) -> dict[str, Any]:
-    """What further heads have to take over; with several controllers it is left at `location`, too. NotTakenError."""
+def shared_state(configuration: slurm_files.Configuration) -> str:
+    """Where several controllers have their state; empty for one alone."""
+    return str(configuration.value("StateSaveLocation") or "") if len(configuration.controllers) > 1 else ""
+
+
+def for_the_others(module: AnsibleModule, texts: Mapping[str, str], location: str, before: str) -> dict[str, Any]:
+    """What further heads have to take over; with several controllers it is left at `location`, too. NotTakenError.
+
+    Where they had their state `before` it is left as well: a head that is away looks there when it comes back.
+    """
     folder = module.params["state_path"]
     generation = slurm_generations.Generation(
         slurm_generations.own_number(folder), texts, read_whole(os.path.join(folder, "nodes.json"))
     )
     changed = False
+    warnings = []
     if location:
         try:
             left = slurm_generations.published(location, slurm_generations.own_key(folder))
@@ -445,24 +507,30 @@ def for_the_others(module: AnsibleModule, texts: Mapping[str, str], location: st
             raise NotTakenError(
                 f"StateSaveLocation: found {error}; accepted: a folder of slurm's on the share"
             ) from error
-    return {"changed": changed, "files": texts, "store": generation.store, "generation": generation.number}
+    if before not in ("", location) and not module.check_mode:
+        if not location:
+            generation = generation._replace(number=generation.number + 1)
+            slurm_generations.keep_number(folder, generation.number)
+        try:
+            slurm_generations.publish(before, slurm_generations.make_key(folder), generation)
+        except OSError as error:
+            warnings.append(f"heads that are away do not learn where slurmctld's state is now: {error}")
+    told = {"files": texts, "store": generation.store, "generation": generation.number}
+    return {"changed": changed, "warnings": warnings, **(told if module.params["followed"] else {})}
 
 
 def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
     """Follow the plan, and tell further heads; what it gives back is the result."""
-    result, files, wanted = configure(module, run)
-    if module.params["followed"] and module.params["state"] != "planned":
-        several = len(wanted.controllers) > 1
-        location = str(wanted.value("StateSaveLocation") or "") if several else ""
-        told = for_the_others(module, files, location)
+    result, texts, case = configure(module, run)
+    now, before = shared_state(case.wanted), shared_state(case.in_use)
+    if module.params["state"] != "planned" and (module.params["followed"] or before not in ("", now)):
+        told = for_the_others(module, texts, now, before)
         result.update(told, changed=result["changed"] or told["changed"])
     return result
 
 
-def configure(
-    module: AnsibleModule, run: Runner
-) -> tuple[dict[str, Any], Mapping[str, str], slurm_files.Configuration]:
-    """The plan and what came of it, as the result, with the files that are in use then, as texts and read."""
+def configure(module: AnsibleModule, run: Runner) -> tuple[dict[str, Any], Mapping[str, str], Case]:
+    """The plan and what came of it, as the result, with the files that are in use then, and the case."""
     params = module.params
     state = os.path.join(params["state_path"], "slurm")
     controller = Controller(run, params["timeout"], bool(module.get_bin_path("slurmctld", opt_dirs=["/usr/sbin"])))
@@ -470,9 +538,11 @@ def configure(
     restarts = Note(os.path.join(state, "restarts.json"))
     version = controller.version() if controller.installed else NEWEST
     check_keys(params, version)
-    case = make_case(params, run, controller, files, restarts.read(), version)
+    host = slurm_validate.hostname()
+    case = make_case(params, run, controller, files, restarts.read(), version, host)
     plan = case.plan
-    controller.among(case.wanted.controllers, slurm_validate.hostname())
+    controller.among(case.wanted.controllers, host)
+    refuse_two_clusters(case, host, params["followers"])
     acts = case.differ or plan.action != "none"
     result: dict[str, Any] = {
         "changed": acts and params["state"] != "planned",
@@ -482,7 +552,7 @@ def configure(
         "diff": [],
     }
     if not acts:
-        return result, case.there, case.wanted
+        return result, case.there, case
     if params["state"] != "planned":
         refuse_losses(plan, params["max_jobs_at_risk"])
     texts = case.texts if case.differ else case.there
@@ -495,11 +565,12 @@ def configure(
         _difference("plan", "", slurm_plan.as_text(plan, result["plan"]["overrides_lost"])),
     ]
     if module.check_mode or params["state"] == "planned":
-        return result, texts, case.wanted
-    rollout = Rollout(controller, files, restarts, Note(os.path.join(state, "partitions.json")), params["away"])
+        return result, texts, case
+    partitions = Note(os.path.join(state, "partitions.json"))
+    rollout = Rollout(controller, files, restarts, partitions, params["away"], case.in_use.controllers, host)
     location = str(case.wanted.value("StateSaveLocation") or "/var/spool")
     rollout.carry_out(plan, texts, case.running, location, params["rollback"])
-    return result, texts, case.wanted
+    return result, texts, case
 
 
 def main() -> None:
@@ -522,6 +593,7 @@ def main() -> None:
             "path": {"type": "path", "default": "/etc/slurm"},
             "state_path": {"type": "path", "default": "/var/lib/aicluster"},
             "away": {"type": "list", "elements": "str", "default": []},
+            "followers": {"type": "list", "elements": "str", "default": []},
             "followed": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 60},
         },

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -36,13 +36,25 @@ def speaker(answers: Sequence[Answer]) -> Answer | None:
     A slurmctld that starts takes over from those after it in slurm.conf, so the first that runs is the one.
     """
     running = [answer for answer in answers if answer.running]
-    return next(iter(running or sorted(answers, key=lambda answer: -answer.generation)), None)
+    return next(iter(running or sorted(answers, key=lambda answer: (-answer.generation, not answer.store))), None)
 
 
 def newest_store(answers: Sequence[Answer]) -> Mapping[str, Any]:
     """The node store of the newest generation; of several alike that of a running head, then of the first one."""
-    best = sorted(answers, key=lambda answer: (-answer.generation, not answer.running))
+    best = sorted(answers, key=lambda answer: (-answer.generation, not answer.running, not answer.store))
     return best[0].store if best else {}
+
+
+def joined(nodes: Mapping[str, str], run: Collection[str], answers: Sequence[Answer]) -> list[str]:
+    """The heads, of all in the inventory with their node names, that are in this run or were deployed before it.
+
+    One that is neither must not count yet: nobody made a place for the state that it would share. Where nobody was
+    deployed there is nothing to go by, and all count.
+    """
+    stored = newest_store(answers).get("heads") or {}
+    deployed = {answer.name for answer in answers if answer.running or answer.store}
+    deployed |= {name for name, node in nodes.items() if node in stored}
+    return [name for name in nodes if name in run or name in deployed or not deployed]
 
 
 def misled(answers: Iterable[Answer], hostnames: Mapping[str, str]) -> list[str]:

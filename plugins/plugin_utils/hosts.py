@@ -52,6 +52,11 @@ def in_network(text: object, network: str) -> bool:
     return is_address(text) and (not network or netaddr.IPAddress(str(text)) in netaddr.IPNetwork(network))
 
 
+def node_name(name: str, variables: Mapping[str, Any]) -> str:
+    """The NodeName of a host."""
+    return str(variables.get("nodes_name") or (name if is_address(name) else name.split(".")[0]))
+
+
 def read_host(name: str, variables: Mapping[str, Any], network: str, stored: Mapping[str, Any]) -> Host:
     """One host from its variables (with `ansible_facts` where it was reached) and its record in the node store.
 
@@ -60,7 +65,7 @@ def read_host(name: str, variables: Mapping[str, Any], network: str, stored: Map
     which leads to it from elsewhere too.
     """
     facts = variables.get("ansible_facts") or {}
-    node = str(variables.get("nodes_name") or (name if is_address(name) else name.split(".")[0]))
+    node = node_name(name, variables)
     addresses = [str(item) for item in facts.get("all_ipv4_addresses") or ()]
     record = stored.get(node) or {}
     candidates = [variables.get("nodes_address")]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from ..e2e.cluster import Cluster, Machine, wait_for
 
 PARTITION = {"cluster_partitions": {"main": {"MaxTime": "02:00:00"}}}
 """What the administrator changes while the first head is gone."""
+SHORTER = {"cluster_partitions": {"main": {"MaxTime": "01:00:00"}}}
+"""And while Ansible alone does not reach it."""
 SECONDS = 25
 """How much longer than SlurmctldTimeout it may take until a job has started: clients ask every ten seconds."""
 
@@ -137,6 +140,29 @@ def test_the_backup_takes_over(cluster: Cluster, heads: tuple[Machine, Machine],
     assert ping(heads[1]) == ["DOWN", "UP"]
     assert job.state(heads[1]) == "RUNNING"
     assert job.end(heads[1]) == "COMPLETED"
+
+
+@pytest.mark.usefixtures("without_the_first")
+def test_ansible_alone_does_not_reach_the_first(
+    cluster: Cluster, heads: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    """Its slurmctld controls the cluster, and a reconfigure would go there: the second one takes over first."""
+    job = Job(cluster, heads[0])
+    (tmp_path / "unreached").write_text("[head]\nhead0 ansible_docker_host=nobody\n")
+    play.site(cluster.inventory, "-i", str(tmp_path / "unreached"), "-e", json.dumps(SHORTER), "--limit", "!head0")
+    assert ping(heads[1]) == ["DOWN", "UP"]
+    assert "MaxTime=01:00:00" in heads[1].output("scontrol show partition main")
+    assert job.state(heads[1]) == "RUNNING"
+    assert job.end(heads[1]) == "COMPLETED"
+
+
+def test_a_head_that_lives_cannot_be_left_out(cluster: Cluster, tmp_path: Path) -> None:
+    """It would go on to control the cluster, and nobody would tell it."""
+    folder = shutil.copytree(Path(cluster.inventory).parent, tmp_path / "left")
+    lines = (folder / "hosts").read_text().splitlines(keepends=True)
+    (folder / "hosts").write_text("".join(line for line in lines if not line.startswith("head0 ")))
+    with pytest.raises(AssertionError, match="SlurmctldHost: found head0, to be a controller no more"):
+        play.site(str(folder / "hosts"), "--check")
 
 
 @pytest.fixture(scope="module")

@@ -81,13 +81,20 @@ def test_cluster_hosts() -> None:
 
 def test_head_answers() -> None:
     told = {"item": "head0", "stdout_lines": ["debian", "active", "4", '{"nodes": {}}']}
-    found = use("head_answers", [told, {"item": "head1", "unreachable": True}], HOSTVARS)
-    assert found == {"head": "head0", "up": ["head0"], "store": {"nodes": {}}, "findings": []}
+    found = use("head_answers", [told, {"item": "head1", "unreachable": True}], HOSTVARS, ["head0"], [])
+    assert found == {"heads": ["head0"], "head": "head0", "up": ["head0"], "store": {"nodes": {}}, "findings": []}
 
 
 def test_etc_hosts() -> None:
     hosts = use("cluster_hosts", ["head0", "node1.local", "node2", "other"], HOSTVARS, NETWORK, STORE)
     assert use("etc_hosts", hosts) == ["10.0.0.1 head0 debian", "10.0.0.11 node1 node1.local", "10.0.0.12 node2 two"]
+
+
+def test_mount_waits() -> None:
+    files = use(
+        "mount_waits", [{"path": "/data", "fstype": "nfs", "options": ["nofail"]}, {"path": "/local", "fstype": "xfs"}]
+    )
+    assert [Path(file["path"]).name for file in files] == ["wait.conf", "aicluster-mount-data.service"]
 
 
 def test_expand_hostlist() -> None:

@@ -16,6 +16,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import
     CARRY,
     Controller,
     NotTakenError,
+    answering,
     partition_states,
     responds,
 )
@@ -380,11 +381,40 @@ def both(first: str, second: str) -> Result:
     return did(PING, 0 if "UP" in (first, second) else 1, said)
 
 
+OURS, OTHERS = (
+    did(["scontrol", "show", "config"], stdout=f"HASH_VAL                = {said}\n")
+    for said in ("Match", "Different Ours=0x1 Slurmctld=0x2")
+)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "wanted"),
+    [("UP", "UP", ["head0", "head1"]), ("DOWN", "UP", ["head1"]), ("DOWN", "DOWN", [])],
+)
+def test_answering(first: str, second: str, wanted: list[str]) -> None:
+    assert answering(f"HASH_VAL = Match\n\n{both(first, second).stdout}") == wanted
+
+
+def test_the_first_controller_takes_control_back_by_a_start() -> None:
+    """One that hangs, while the backup controls."""
+    fake = Fake(both("DOWN", "UP"), did(RESET), did(RESTART), both("UP", "UP"), both("UP", "UP"))
+    fake.controller.take_charge(["head0", "head1"], "head0")
+    assert (fake.steps, fake.controller.commands) == ([], [RESTART])
+
+
 def test_of_several_controllers_this_one_has_to_answer() -> None:
-    fake = Fake(did(RECONFIGURE), both("DOWN", "UP"), did(IS_ACTIVE), both("UP", "UP"))
+    fake = Fake(did(RECONFIGURE), both("DOWN", "UP"), did(IS_ACTIVE), both("UP", "UP"), OTHERS, OURS)
     fake.controller.among(["head0", "head1"], "head0")
     fake.controller.apply("reconfigure")
-    assert (fake.steps, fake.now) == ([], 0.5)
+    assert (fake.steps, fake.now) == ([], 1)
+
+
+def test_a_controller_in_charge_that_has_other_files() -> None:
+    fake = Fake(did(RECONFIGURE), both("UP", "UP"), OTHERS, OTHERS, timeout=0)
+    fake.controller.among(["head0", "head1"], "head1")
+    with pytest.raises(NotTakenError, match="another controller controls the cluster, with other files"):
+        fake.controller.apply("reconfigure")
+    assert fake.steps == []
 
 
 def test_a_backup_that_stays_up_does_not_speak_for_one_that_died() -> None:
@@ -395,7 +425,8 @@ def test_a_backup_that_stays_up_does_not_speak_for_one_that_died() -> None:
 
 
 def test_a_backup_that_restarts_takes_over_again() -> None:
-    fake = Fake(did(RESET), did(RESTART), both("DOWN", "UP"), did(TAKEOVER), did(RECONFIGURE), both("DOWN", "UP"))
+    up = both("DOWN", "UP")
+    fake = Fake(did(RESET), did(RESTART), up, did(TAKEOVER), did(RECONFIGURE), up, OURS)
     fake.controller.among(["head0", "head1"], "head1")
     fake.controller.apply("restart")
     assert (fake.steps, fake.controller.commands) == ([], [RESTART, TAKEOVER, RECONFIGURE])
