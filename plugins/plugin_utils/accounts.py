@@ -136,6 +136,25 @@ def inside(path: str, folder: str) -> bool:
     return path.startswith(folder.rstrip("/") + "/")
 
 
+def login_findings(
+    wanted: Sequence[Mapping[str, Any]], login: str, by_password: bool, passwords: bool, key: str
+) -> list[str]:
+    """What would keep Ansible out of a host: `login` is who it comes as, `passwords` whether sshd takes any."""
+    wrong = [
+        f"common_users: {login}: state: found {user['state']} on this host; accepted: {PRESENT}, because Ansible"
+        f" logs in as {login}"
+        for user in wanted
+        if user["name"] == login and user["state"] != PRESENT
+    ]
+    if by_password and not passwords:
+        found = "common_ssh_password: found false, while Ansible logs in by a password"
+        if not key:
+            wrong.append(f"{found} and there is no common_control_key; accepted: true, or a key that lets Ansible in")
+        elif not login:
+            wrong.append(f"{found} and nothing says as whom; accepted: true, or ansible_user in the inventory")
+    return wrong
+
+
 AS_SAID = ("name", "uid", "groups", "shell", "comment", "password", "authorized_keys")
 """What the module takes as it was said, or leaves alone."""
 
@@ -147,12 +166,15 @@ def accounts(
     primary: str,
     base: str,
     share: str,
+    admitted: Mapping[str, Sequence[str]],
 ) -> list[dict[str, Any]]:
-    """The users of the module host_users on one host."""
+    """The users of the module host_users on one host; `admitted` are further keys of those who have keys, by name."""
     wanted = []
     for user in users:
         home = home_of(user, base)
         fields = {key: user[key] for key in AS_SAID if key in user}
+        if "authorized_keys" in user:
+            fields["authorized_keys"] = [*user["authorized_keys"], *admitted.get(user["name"], ())]
         here = user.get("state", PRESENT) if on_host(user, host, groups) else ABSENT
         wanted.append(
             {
