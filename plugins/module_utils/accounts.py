@@ -28,6 +28,10 @@ CHPASSWD = ["chpasswd"]
 """Reads the passwords from its standard input, where no list of processes shows them."""
 
 
+ASIDE = 'test ! -d "$1" || mount -t tmpfs -o ro,size=4k none "$1" && shift && exec "$@"'
+"""Runs a command in a mount namespace where a folder is another one that belongs to root."""
+
+
 class AccountsError(Exception):
     """What was asked for cannot be had, and nothing was changed."""
 
@@ -238,7 +242,7 @@ def _locked(user: User) -> Step:
 
 
 def _changed(user: User, there: Entry, gids: Mapping[str, int], members: frozenset[str]) -> list[Step]:
-    """One usermod for all that differs."""
+    """What differs: one usermod for nearly all of it."""
     further = sorted(user.groups) if user.groups is not None else sorted(members)
     pairs = (
         ("uid", "--uid", str(there.uid), str(user.uid)),
@@ -250,18 +254,22 @@ def _changed(user: User, there: Entry, gids: Mapping[str, int], members: frozens
     )
     differ = [each for each in pairs if each[2] != each[3]]
     steps = []
-    if differ:
-        words = ", ".join(f"{what} {before or 'empty'}" for what, _option, before, _after in differ)
-        options = [word for _what, option, _before, after in differ for word in (option, after)]
-        steps.append(Step(f"user {user.name} has the {words}", ["usermod", *options, user.name]))
-    locked = there.hash.startswith("!") and there.expires == EXPIRED
-    if user.state == LOCKED and not locked:
+    if user.state == LOCKED and not (there.hash.startswith("!") and there.expires == EXPIRED):
         steps.append(_locked(user))
-    elif user.state == PRESENT and there.expires == EXPIRED:
+    # Apart from the rest, because it cannot change while the user is logged in.
+    for part in ([each for each in differ if each[0] != "home"], [each for each in differ if each[0] == "home"]):
+        if part:
+            words = ", ".join(f"{what} {before or 'empty'}" for what, _option, before, _after in part)
+            command = ["usermod", *(word for each in part for word in (each[1], each[3])), user.name]
+            if not user.create_home and {"--uid", "--gid"} & set(command):
+                # usermod would give all that is in the home to the new group, and on a share root may not.
+                command = ["unshare", "--mount", "sh", "-c", ASIDE, "sh", there.home, *command]
+            steps.append(Step(f"user {user.name} has the {words}", command))
+    if user.state == PRESENT and there.expires == EXPIRED:
         # A hash behind the mark is the password from before; without one there was none, and usermod refuses to unlock.
         unlock = ["--unlock"] if re.match(r"![$a-zA-Z0-9./_]", there.hash) and not user.no_password else []
         steps.append(Step(f"user {user.name} is locked", ["usermod", "--expiredate", "", *unlock, user.name]))
-    elif user.no_password and not there.hash.startswith(("!", "*")):
+    elif user.state == PRESENT and user.no_password and not there.hash.startswith(("!", "*")):
         steps.append(Step(f"user {user.name} has a password", ["usermod", "--lock", user.name]))
     return steps
 

@@ -18,6 +18,7 @@ description:
   - Everything is checked before anything changes. A number that is somebody else's is refused, and so is another number
     for an account that owns files or runs processes, because they would belong to nobody.
   - Keys and passwords of those who go are taken first, what those who come may do is given last.
+  - When something cannot be changed, all the rest is; then the module fails and says what, in the words of the tool.
 options:
   groups:
     description: Groups.
@@ -178,7 +179,6 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
     Result,
     Runner,
     module_runner,
-    require,
 )
 from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import read_whole
 from ansible_collections.aicluster.slurm.plugins.module_utils.host_files import (
@@ -266,17 +266,19 @@ def look(users: Sequence[User], groups: Sequence[Group], found: Database, folder
     )
 
 
-def carry_out(plan: Plan, run: Runner, feed: Feed) -> None:
-    """Make it so. Raises CommandError and OSError."""
+def carry_out(plan: Plan, run: Runner, feed: Feed) -> list[str]:
+    """Make it so, as far as it can be; what could not. Raises OSError."""
+    failed = []
     for difference in plan.revoked:
         write(difference)
     passwords = "".join(f"{name}:{password}\n" for name, password in plan.passwords.items())
     for step in plan.steps:
         result = feed(step.command, passwords) if step.command == accounts.CHPASSWD else run(step.command)
-        if not (step.command[0] == "groupdel" and result.rc == accounts.NO_SUCH_GROUP):
-            require(result)
+        if result.rc and not (step.command[0] == "groupdel" and result.rc == accounts.NO_SUCH_GROUP):
+            failed.append(f"{step.finding}: {CommandError(result)}")
     for difference in plan.admitted:
         write(difference)
+    return failed
 
 
 def main() -> None:
@@ -333,8 +335,7 @@ def main() -> None:
         refuse(run, users, groups, found)
         plan = look(users, groups, found, params["keys_folder"])
         jobs = _jobs(module, run, users, found) if params["report_jobs"] else []
-        if not module.check_mode:
-            carry_out(plan, run, feed)
+        failed = [] if module.check_mode else carry_out(plan, run, feed)
     except (AccountsError, ValueError, OSError, CommandError) as error:
         module.fail_json(msg=f"host_users: {error}")
     for job in jobs:
@@ -343,19 +344,22 @@ def main() -> None:
         )
     findings = [step.finding for step in plan.steps]
     files = [difference.wanted.path for difference in [*plan.revoked, *plan.admitted]]
-    module.exit_json(
-        changed=bool(findings or files),
-        found=[*findings, *files],
-        commands=[step.command for step in plan.steps],
-        jobs=jobs,
-        diff=[
+    result = {
+        "changed": bool(findings or files),
+        "found": [*findings, *files],
+        "commands": [step.command for step in plan.steps],
+        "jobs": jobs,
+        "diff": [
             *([{"header": "accounts", "before": "\n".join([*findings, ""]), "after": ""}] if findings else []),
             *(
                 {"before_header": path, "after_header": path, "before": difference.before, "after": difference.after}
                 for path, difference in zip(files, [*plan.revoked, *plan.admitted])
             ),
         ],
-    )
+    }
+    if failed:
+        module.fail_json(msg="\n".join(["host_users: all others are as they should be.", *failed]), **result)
+    module.exit_json(**result)
 
 
 def _user(params: dict[str, Any]) -> User:

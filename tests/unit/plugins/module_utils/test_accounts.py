@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils.accounts import (
     ABSENT,
+    ASIDE,
     CHPASSWD,
     KEYS_HEADER,
     LOCKED,
@@ -80,28 +81,34 @@ def test_who_comes_locked() -> None:
     assert commands([replace(ADA, state=LOCKED)], [LAB], EMPTY)[-1] == "usermod --lock --expiredate 1 ada"
 
 
-def test_all_that_differs_by_one_command() -> None:
+def test_all_that_differs_by_one_command_but_the_home() -> None:
+    # The home cannot change while the user is logged in, the rest can.
     steps = plan([replace(ADA, group="users", home="/home/ada", shell="/bin/zsh", comment="", groups=())], [], FOUND)
     assert [step.command for step in steps] == [
-        [
-            "usermod",
-            "--gid",
-            "100",
-            "--groups",
-            "",
-            "--home",
-            "/home/ada",
-            "--shell",
-            "/bin/zsh",
-            "--comment",
-            "",
-            "ada",
-        ]
+        ["usermod", "--gid", "100", "--groups", "", "--shell", "/bin/zsh", "--comment", "", "ada"],
+        ["usermod", "--home", "/home/ada", "ada"],
     ]
-    assert steps[0].finding == (
-        "user ada has the group 20000, groups sudo,video, home /data/home/ada, shell /bin/bash, comment Ada"
-    )
+    assert [step.finding for step in steps] == [
+        "user ada has the group 20000, groups sudo,video, shell /bin/bash, comment Ada",
+        "user ada has the home /data/home/ada",
+    ]
     assert commands([replace(BOB, uid=20009)]) == ["usermod --uid 20009 bob"]
+
+
+def test_what_is_in_a_home_on_the_share_stays_as_it_is() -> None:
+    aside = ["unshare", "--mount", "sh", "-c", ASIDE, "sh", "/data/home/ada"]
+    assert plan([replace(ADA, group="users", create_home=False)], [], FOUND)[0].command == [
+        *aside,
+        *["usermod", "--gid", "100", "ada"],
+    ]
+    assert commands([replace(ADA, shell="/bin/sh", create_home=False)]) == ["usermod --shell /bin/sh ada"]
+
+
+def test_who_is_locked_is_locked_first() -> None:
+    assert commands([replace(BOB, state=LOCKED, shell="/bin/bash")]) == [
+        "usermod --lock --expiredate 1 bob",
+        "usermod --shell /bin/bash bob",
+    ]
 
 
 @pytest.mark.parametrize(

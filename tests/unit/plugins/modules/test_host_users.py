@@ -111,7 +111,9 @@ def test_who_is_locked_loses_the_keys_first_and_keeps_the_jobs(host: Host) -> No
     asked = (accounts.squeue([20001]), 0, "17 ada RUNNING node1\n")
     lock = ["usermod", "--lock", "--expiredate", "1", "ada"]
     failed = host.run(locked, asked, (lock, 1, ""))
-    assert failed["msg"] == "host_users: `usermod --lock --expiredate 1 ada` failed (rc=1): it failed"
+    assert failed["msg"].endswith(
+        "user ada is not locked: `usermod --lock --expiredate 1 ada` failed (rc=1): it failed"
+    )
     assert list(host.keys.iterdir()) == []
     result = host.run(locked, asked, (lock, 0, ""))
     assert result["jobs"] == [{"id": "17", "user": "ada", "state": "RUNNING", "nodes": "node1"}]
@@ -152,6 +154,29 @@ def test_another_number_only_where_nothing_is_owned(host: Host) -> None:
     assert failed["msg"] == f"host_users: user ada: found /srv/thesis.txt {OWNED}"
     result = host.run(moved, (find, 1, ""), (["usermod", "--uid", "20009", "ada"], 0, ""))
     assert result["changed"]
+
+
+def test_one_who_cannot_be_changed_holds_up_nobody(host: Host) -> None:
+    host.write(
+        "".join(
+            f"{name}:x:2000{n}:20000::/nowhere/{name}:/bin/bash\n" for n, name in enumerate(["ada", "bob", "eve"], 1)
+        ),
+        THERE[1],
+        "",
+    )
+    users = [
+        {**ADA, "name": name, "uid": 20001 + n, "home": f"/new/{name}"} for n, name in enumerate(["ada", "bob", "eve"])
+    ]
+    homes = [["usermod", "--home", f"/new/{name}", name] for name in ("ada", "bob", "eve")]
+    failed = host.run({"users": users}, (homes[0], 8, ""), (homes[1], 0, ""), (homes[2], 12, ""))
+    assert failed["failed"]
+    assert failed["changed"]
+    assert failed["msg"].splitlines() == [
+        "host_users: all others are as they should be.",
+        "user ada has the home /nowhere/ada: `usermod --home /new/ada ada` failed (rc=8): it failed",
+        "user eve has the home /nowhere/eve: `usermod --home /new/eve eve` failed (rc=12): it failed",
+    ]
+    assert sorted(path.name for path in host.keys.iterdir()) == ["ada", "bob", "eve"]
 
 
 def test_a_group_that_went_with_its_user(host: Host) -> None:
