@@ -139,9 +139,12 @@ def _secret(row: Sequence[str] | None) -> tuple[str, str]:
 # --- As it should be --------------------------------------------------------------------------------------------------
 
 
-def check(users: Sequence[User], groups: Sequence[Group], found: Database) -> list[Move]:
-    """The numbers that would change; AccountsError with everything that stands in the way."""
-    going = {user.name for user in users if user.state == ABSENT and ours(user, found)}
+def check(users: Sequence[User], groups: Sequence[Group], found: Database, busy: Collection[str] = ()) -> list[Move]:
+    """The numbers that would change; AccountsError with everything that stands in the way.
+
+    `busy` are the names of those who have processes, and so keep their account and its number for now.
+    """
+    going = {user.name for user in users if user.state == ABSENT and ours(user, found)} - {*busy}
     uids = {name: entry.uid for name, entry in found.users.items() if name not in going}
     users = [user for user in users if user.state != ABSENT]
     coming = [group for group in groups if group.present]
@@ -181,19 +184,22 @@ def _held(kind: str, number: str, wanted: Mapping[str, int], found: Mapping[str,
 
 
 def plan(
-    users: Sequence[User], groups: Sequence[Group], found: Database, passwords: Collection[str] = ()
+    users: Sequence[User],
+    groups: Sequence[Group],
+    found: Database,
+    passwords: Collection[str] = (),
+    busy: Collection[str] = (),
 ) -> list[Step]:
     """What makes the accounts as wanted, in an order that works; `passwords` names whose password is another one.
 
-    Users go before groups come, whose numbers or names they may have held; groups go last.
+    Users go before groups come, whose numbers or names they may have held; groups go last. Who is `busy` is locked
+    until the account can go.
     """
     gids = {**found.gids, **{group.name: group.gid for group in groups if group.present}}
     # The home stays: what is in it is nobody else's to throw away.
-    steps = [
-        Step(f"user {user.name} is there", ["userdel", user.name])
-        for user in users
-        if user.state == ABSENT and ours(user, found)
-    ]
+    going = [user for user in users if user.state == ABSENT and ours(user, found)]
+    steps = [_locked(user) for user in going if user.name in busy and not locked(found.users[user.name])]
+    steps += [Step(f"user {user.name} is there", ["userdel", user.name]) for user in going if user.name not in busy]
     for group in groups:
         steps += _group(group, found.gids.get(group.name)) if group.present else []
     for user in users:
@@ -227,6 +233,11 @@ def ours(user: User, found: Database) -> bool:
     return user.name in found.users and found.users[user.name].uid == user.uid
 
 
+def locked(entry: Entry) -> bool:
+    """Whether nobody comes in to the account, by no way."""
+    return entry.hash.startswith("!") and entry.expires == EXPIRED
+
+
 def _added(user: User) -> Step:
     further = ["--groups", ",".join(user.groups)] if user.groups else []
     home = ["--create-home" if user.create_home else "--no-create-home"]
@@ -254,7 +265,7 @@ def _changed(user: User, there: Entry, gids: Mapping[str, int], members: frozens
     )
     differ = [each for each in pairs if each[2] != each[3]]
     steps = []
-    if user.state == LOCKED and not (there.hash.startswith("!") and there.expires == EXPIRED):
+    if user.state == LOCKED and not locked(there):
         steps.append(_locked(user))
     # Apart from the rest, because it cannot change while the user is logged in.
     for part in ([each for each in differ if each[0] != "home"], [each for each in differ if each[0] == "home"]):

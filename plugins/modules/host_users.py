@@ -93,6 +93,7 @@ options:
       state:
         description:
           - V(locked) lets nobody in, by no way, and keeps everything. V(absent) removes the account and keeps the home.
+          - While a process of the user runs, V(absent) locks the account, and the module fails and names the processes.
           - An account of that name with another number is not ours, so V(absent) leaves it alone.
         type: str
         choices: [present, locked, absent]
@@ -160,7 +161,8 @@ jobs:
 
 import ctypes
 import os
-from typing import Any, Callable, NamedTuple, Sequence
+from functools import lru_cache
+from typing import Any, Callable, Collection, Mapping, NamedTuple, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aicluster.slurm.plugins.module_utils import accounts
@@ -171,6 +173,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.accounts import (
     AccountsError,
     Database,
     Group,
+    Move,
     Step,
     User,
 )
@@ -217,39 +220,38 @@ def right_password(password: str, stored: str) -> bool:
     return bool(stored) and library.crypt(password.encode(), stored.encode()) == stored.encode()
 
 
-def busy(uid: int) -> list[str]:
-    """The processes of a user, by their numbers."""
-    found = []
-    for name in os.listdir(PROC):
+def processes() -> dict[int, list[str]]:
+    """The processes of this host by the number of their user, each with its number and name."""
+    found: dict[int, list[str]] = {}
+    for number in filter(str.isdigit, os.listdir(PROC)):
         try:
-            if name.isdigit() and os.stat(f"{PROC}/{name}").st_uid == uid:
-                found.append(name)
-        except FileNotFoundError:
+            uid, name = os.stat(f"{PROC}/{number}").st_uid, read_whole(f"{PROC}/{number}/comm").strip()
+        except (FileNotFoundError, ProcessLookupError):
             continue  # it has ended
+        found.setdefault(uid, []).append(f"{number} ({name})")
     return found
 
 
-def refuse(run: Runner, users: Sequence[User], groups: Sequence[Group], found: Database) -> None:
-    """Everything that stands in the way, in one AccountsError."""
+def refuse(
+    run: Runner, moves: Sequence[Move], found: Database, running: Callable[[], Mapping[int, Sequence[str]]]
+) -> None:
+    """All that belongs to numbers that would change, in one AccountsError."""
     wrong = []
-    for move in accounts.check(users, groups, found):
+    for move in moves:
         homes = [entry.home for name, entry in found.users.items() if name == move.name and os.path.isdir(entry.home)]
-        running = busy(move.before) if move.kind == "user" else []
-        if running:
-            wrong.append(f"{move.kind} {move.name}: found the process {running[0]} with the number {move.before}")
+        there = running().get(move.before, ()) if move.kind == "user" else ()
+        if there:
+            wrong.append(f"{move.kind} {move.name}: found the process {there[0]} with the number {move.before}")
         else:
             files = run(accounts.owned(move, homes, read_whole(MOUNTS))).stdout.splitlines()
             wrong += [f"{move.kind} {move.name}: found {path} with the number {move.before}" for path in files[:1]]
-    wrong = [f"{text}; accepted: that number, or nothing that it owns" for text in wrong]
-    for user in users:
-        running = busy(user.uid) if user.state == ABSENT and accounts.ours(user, found) else []
-        if running:
-            wrong.append(f"user {user.name}: found the process {running[0]}; accepted: none, or state locked")
     if wrong:
-        raise AccountsError("\n".join(wrong))
+        raise AccountsError("\n".join(f"{text}; accepted: that number, or nothing that it owns" for text in wrong))
 
 
-def look(users: Sequence[User], groups: Sequence[Group], found: Database, folder: str) -> Plan:
+def look(
+    users: Sequence[User], groups: Sequence[Group], found: Database, folder: str, busy: Collection[str] = ()
+) -> Plan:
     """All that is not as it should be. Raises OSError and ValueError."""
     passwords = {
         user.name: user.password
@@ -260,7 +262,7 @@ def look(users: Sequence[User], groups: Sequence[Group], found: Database, folder
     files = [(f"{folder}/{user.name}", accounts.keys_text(user)) for user in users if accounts.keys_are_ours(user)]
     return Plan(
         differences([Absent(path) for path, text in files if not text]),
-        accounts.plan(users, groups, found, passwords),
+        accounts.plan(users, groups, found, passwords, busy),
         passwords,
         differences([File(path, text) for path, text in files if text]),
     )
@@ -332,10 +334,18 @@ def main() -> None:
     users = [_user(each) for each in params["users"]]
     try:
         found = accounts.parse(*map(read_whole, FILES))
-        refuse(run, users, groups, found)
-        plan = look(users, groups, found, params["keys_folder"])
+        running = lru_cache(maxsize=None)(processes)
+        going = [user for user in users if user.state == ABSENT and accounts.ours(user, found)]
+        busy = {user.name: running()[user.uid] for user in going if user.uid in running()}
+        refuse(run, accounts.check(users, groups, found, busy), found, running)
+        plan = look(users, groups, found, params["keys_folder"], busy)
         jobs = _jobs(module, run, users, found) if params["report_jobs"] else []
         failed = [] if module.check_mode else carry_out(plan, run, feed)
+        failed += [
+            f"user {name}: found on {os.uname().nodename} {_some(texts)}; accepted: no process. The account is locked,"
+            " and goes at the next run after they have ended"
+            for name, texts in busy.items()
+        ]
     except (AccountsError, ValueError, OSError, CommandError) as error:
         module.fail_json(msg=f"host_users: {error}")
     for job in jobs:
@@ -360,6 +370,11 @@ def main() -> None:
     if failed:
         module.fail_json(msg="\n".join(["host_users: all others are as they should be.", *failed]), **result)
     module.exit_json(**result)
+
+
+def _some(processes: Sequence[str]) -> str:
+    more = f" and {len(processes) - 5} more" if len(processes) > 5 else ""
+    return f"the processes {', '.join(processes[:5])}{more}"
 
 
 def _user(params: dict[str, Any]) -> User:

@@ -145,6 +145,16 @@ def test_who_goes() -> None:
     ]
 
 
+def test_who_goes_while_busy_is_locked_and_keeps_the_number() -> None:
+    gone = [replace(BOB, state=ABSENT), replace(OLD, state=ABSENT)]
+    assert [step.command for step in plan(gone, [], FOUND, busy=["bob", "old"])] == [
+        ["usermod", "--lock", "--expiredate", "1", "bob"]
+    ]
+    new = User("eve", 20002, "lab", "/home/eve")
+    with pytest.raises(AccountsError, match=r"^user eve: found the uid 20002 with the user bob"):
+        check([new, *gone], [LAB], FOUND, ["bob"])
+
+
 def test_a_number_is_free_once_its_user_goes() -> None:
     new = User("eve", 20001, "lab", "/home/eve")
     assert check([new, replace(ADA, state=ABSENT)], [LAB], FOUND) == []

@@ -130,20 +130,30 @@ def test_a_silent_slurmctld_holds_up_nobody(host: Host) -> None:
     assert result["jobs"] == []
 
 
-def test_who_works_here_is_not_removed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_works_here_is_locked_and_named_and_holds_up_nobody(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.write(*THERE)
-    monkeypatch.setattr(host_users, "busy", lambda uid: ["4711"] if uid == 20001 else [])
-    failed = host.run({"users": [{**ADA, "state": "absent"}]})
-    assert failed["msg"] == "host_users: user ada: found the process 4711; accepted: none, or state locked"
+    host.run({"users": [ADA]})
+    monkeypatch.setattr(host_users, "processes", lambda: {20001: [f"{n} (sleep)" for n in range(11, 18)]})
+    bob = {**ADA, "name": "bob", "uid": 20002}
+    added = accounts.plan([accounts.User("bob", 20002, "lab", "/nowhere/ada")], [], accounts.parse("", "", ""))
+    lock = ["usermod", "--lock", "--expiredate", "1", "ada"]
+    failed = host.run({"users": [{**ADA, "state": "absent"}, bob]}, (lock, 0, ""), (added[0].command, 0, ""))
+    assert failed["msg"].splitlines()[1:] == [
+        f"user ada: found on {os.uname().nodename} the processes 11 (sleep), 12 (sleep), 13 (sleep), 14 (sleep),"
+        " 15 (sleep) and 2 more; accepted: no process. The account is locked, and goes at the next run after they have ended"
+    ]
+    assert [path.name for path in host.keys.iterdir()] == ["bob"]
     moved = host.run({"users": [{**ADA, "uid": 20009}]})
-    assert moved["msg"] == f"host_users: user ada: found the process 4711 {OWNED}"
+    assert moved["msg"] == f"host_users: user ada: found the process 11 (sleep) {OWNED}"
 
 
-def test_processes_of_a_user(host: Host) -> None:
+def test_processes_of_each_user(host: Host) -> None:
     for name in ("1", "22", "self"):
         (host.proc / name).mkdir()
-    assert sorted(host_users.busy(os.getuid())) == ["1", "22"]
-    assert host_users.busy(os.getuid() + 1) == []
+        (host.proc / name / "comm").write_text("sleep\n")
+    assert {uid: sorted(texts) for uid, texts in host_users.processes().items()} == {
+        os.getuid(): ["1 (sleep)", "22 (sleep)"]
+    }
 
 
 def test_another_number_only_where_nothing_is_owned(host: Host) -> None:
