@@ -21,6 +21,9 @@ NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
 KEYS_HEADER = "# Written by Ansible (aicluster.slurm): changes made here are lost at the next run.\n"
 
+RECORD = "/var/lib/aicluster/people"
+"""Who was made on a host, so that those who leave the list are not forgotten."""
+
 NO_SUCH_GROUP = 6
 """The exit code of groupdel for what is gone: userdel removes a user's own group, too."""
 
@@ -288,6 +291,28 @@ def _changed(user: User, there: Entry, gids: Mapping[str, int], members: frozens
 def stored(entry: Entry) -> str:
     """The hash of the password as it is once a lock of ours is taken off."""
     return entry.hash.lstrip("!") if entry.expires == EXPIRED else entry.hash
+
+
+def recorded(text: str) -> dict[str, int]:
+    """The users of a record, by name."""
+    rows = (line.split() for line in text.splitlines())
+    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
+
+
+def left(users: Sequence[User], found: Database, before: Mapping[str, int]) -> dict[str, int]:
+    """Those of the record who are in no list, and still there."""
+    listed = {user.name for user in users}
+    return {
+        name: uid
+        for name, uid in before.items()
+        if name not in listed and name in found.users and found.users[name].uid == uid
+    }
+
+
+def record(users: Sequence[User], leftover: Mapping[str, int]) -> str:
+    """Who is there now, for `recorded`."""
+    there = {**leftover, **{user.name: user.uid for user in users if user.state != ABSENT}}
+    return "".join(f"{name} {uid}\n" for name, uid in sorted(there.items()))
 
 
 def keys_are_ours(user: User) -> bool:

@@ -102,6 +102,12 @@ options:
     description: Where the keys are, in a file for each user, which belongs to root. A line of sshd_config(5) names it.
     type: path
     default: /etc/ssh/authorized_keys.d
+  record:
+    description:
+      - A file with the users who were made. One of them who is not among O(users) any more is left alone, and the
+        module warns of that.
+    type: path
+    default: /var/lib/aicluster/people
   report_jobs:
     description: Whether Slurm is asked for jobs of those who are locked or absent; they run on.
     type: bool
@@ -151,6 +157,18 @@ commands:
   elements: list
   returned: success
   sample: [[groupadd, --gid, '20000', lab]]
+left:
+  description: Those who were made at an earlier time and are not among O(users) now. They are left alone.
+  type: list
+  elements: str
+  returned: success
+  sample: [joe]
+kept:
+  description: Those who have a file of keys from an earlier time, while nothing is said about their keys now.
+  type: list
+  elements: str
+  returned: success
+  sample: [joe]
 jobs:
   description: Jobs of those who are locked or absent, each with C(id), C(user), C(state) and C(nodes).
   type: list
@@ -209,7 +227,7 @@ class Plan(NamedTuple):
     passwords: dict[str, str]
     """Those that differ, by user."""
     admitted: list[Difference]
-    """Files of keys that come or change."""
+    """Files of keys that come or change, and the record."""
 
 
 def right_password(password: str, stored: str) -> bool:
@@ -268,6 +286,11 @@ def look(
     )
 
 
+def keys_from_before(folder: str, names: Sequence[str]) -> list[str]:
+    """Those of the users who have a file of keys that we wrote."""
+    return [name for name in names if read_whole(f"{folder}/{name}").startswith(accounts.KEYS_HEADER)]
+
+
 def carry_out(plan: Plan, run: Runner, feed: Feed) -> list[str]:
     """Make it so, as far as it can be; what could not. Raises OSError."""
     failed = []
@@ -319,6 +342,7 @@ def main() -> None:
                 },
             },
             "keys_folder": {"type": "path", "default": "/etc/ssh/authorized_keys.d", "no_log": False},
+            "record": {"type": "path", "default": accounts.RECORD},
             "report_jobs": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -338,7 +362,10 @@ def main() -> None:
         going = [user for user in users if user.state == ABSENT and accounts.ours(user, found)]
         busy = {user.name: running()[user.uid] for user in going if user.uid in running()}
         refuse(run, accounts.check(users, groups, found, busy), found, running)
+        left = accounts.left(users, found, accounts.recorded(read_whole(params["record"])))
         plan = look(users, groups, found, params["keys_folder"], busy)
+        plan.admitted.extend(differences([File(params["record"], accounts.record(users, left))]))
+        kept = keys_from_before(params["keys_folder"], [*left, *(user.name for user in users if user.keys is None)])
         jobs = _jobs(module, run, users, found) if params["report_jobs"] else []
         failed = [] if module.check_mode else carry_out(plan, run, feed)
         failed += [
@@ -352,12 +379,24 @@ def main() -> None:
         module.warn(
             f"job {job['id']} of {job['user']}, who is no longer let in, is {job['state']} {job['nodes']}".rstrip()
         )
+    for leaver in left:
+        module.warn(
+            f"user {leaver} was made here and is not in the list any more, so account and keys stay as they are;"
+            " state: locked or absent says what becomes of them"
+        )
+    for keeper in set(kept).difference(left):
+        module.warn(
+            f"user {keeper}: authorized_keys is not in the list any more, so the keys stay as they are;"
+            " an empty list takes them away"
+        )
     findings = [step.finding for step in plan.steps]
     files = [difference.wanted.path for difference in [*plan.revoked, *plan.admitted]]
     result = {
         "changed": bool(findings or files),
         "found": [*findings, *files],
         "commands": [step.command for step in plan.steps],
+        "left": sorted(left),
+        "kept": kept,
         "jobs": jobs,
         "diff": [
             *([{"header": "accounts", "before": "\n".join([*findings, ""]), "after": ""}] if findings else []),

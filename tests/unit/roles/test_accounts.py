@@ -97,3 +97,14 @@ def test_other_logins_have_a_file_of_their_own(value: Values) -> None:
         assert admitted(value, common_users=users, ansible_user="admin") == {"cluster": "", "admin": HOME}
     opened = [{**ADA, "authorized_keys_exclusive": False}]
     assert admitted(value, common_users=opened) == {"cluster": "", "ada": HOME}
+
+
+# --- finding: who is taken out of the list ----------------------------------------------------------------------------
+
+
+def test_keys_in_a_home_do_not_begin_to_count_by_leaving_the_list(value: Values) -> None:
+    made = {"kept": ["ada", "joe", "cluster", "admin"]}
+    found = admitted(value, __common_made=made, common_users=[], ansible_user="admin")
+    assert found == {"cluster": "", "ada": "", "joe": "", "admin": HOME}
+    opened = [{"name": "ada", "uid": 20001, "authorized_keys_exclusive": False}]
+    assert admitted(value, __common_made={"kept": ["ada"]}, common_users=opened) == {"cluster": "", "ada": HOME}

@@ -30,11 +30,14 @@ class Host:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
         self.capsys = capsys
         self.keys = folder / "keys"
+        self.record = folder / "lib" / "people"
         self.proc = folder / "proc"
         self.proc.mkdir()
         self.etc = [folder / name for name in ("passwd", "group", "shadow")]
         self.expected: list[tuple[list[str], int, str]] = []
         self.fed: list[str] = []
+        self.warned: list[str] = []
+        monkeypatch.setattr(AnsibleModule, "warn", lambda _self, text: self.warned.append(text))
         self.write("", "", "")
         monkeypatch.setattr(host_users, "FILES", tuple(map(str, self.etc)))
         monkeypatch.setattr(host_users, "PROC", str(self.proc))
@@ -63,7 +66,13 @@ class Host:
         self, options: dict[str, Any], *expected: tuple[list[str], int, str], check: bool = False
     ) -> dict[str, Any]:
         self.expected = list(expected)
-        arguments = {"keys_folder": str(self.keys), **options, "_ansible_check_mode": check, "_ansible_diff": True}
+        arguments = {
+            "keys_folder": str(self.keys),
+            "record": str(self.record),
+            **options,
+            "_ansible_check_mode": check,
+            "_ansible_diff": True,
+        }
         with patch_module_args(arguments), pytest.raises(SystemExit):
             host_users.main()
         assert self.expected == []
@@ -85,7 +94,10 @@ THERE = ("ada:x:20001:20000::/nowhere/ada:/bin/bash\n", "lab:x:20000:\n", "ada:!
 def test_somebody_comes(host: Host) -> None:
     options = {"groups": [LAB], "users": [ADA]}
     preview = host.run(options, check=True)
-    assert preview["found"] == ["group lab is not there", "user ada is not there", str(host.keys / "ada")]
+    assert preview["found"] == [
+        *["group lab is not there", "user ada is not there"],
+        *[str(host.keys / "ada"), str(host.record)],
+    ]
     assert not host.keys.exists()
     real = host.run(options, (GROUPADD, 0, ""), (USERADD, 0, ""))
     assert real == preview
@@ -140,11 +152,48 @@ def test_who_works_here_is_locked_and_named_and_holds_up_nobody(host: Host, monk
     failed = host.run({"users": [{**ADA, "state": "absent"}, bob]}, (lock, 0, ""), (added[0].command, 0, ""))
     assert failed["msg"].splitlines()[1:] == [
         f"user ada: found on {os.uname().nodename} the processes 11 (sleep), 12 (sleep), 13 (sleep), 14 (sleep),"
-        " 15 (sleep) and 2 more; accepted: no process. The account is locked, and goes at the next run after they have ended"
+        " 15 (sleep) and 2 more; accepted: no process. The account is locked, and goes at the next run after they have"
+        " ended"
     ]
     assert [path.name for path in host.keys.iterdir()] == ["bob"]
     moved = host.run({"users": [{**ADA, "uid": 20009}]})
     assert moved["msg"] == f"host_users: user ada: found the process 11 (sleep) {OWNED}"
+
+
+def test_who_leaves_the_list_is_told_until_somebody_says_what_becomes_of_them(host: Host) -> None:
+    host.write(*THERE)
+    assert str(host.record) in host.run({"users": [ADA]})["found"]
+    assert host.record.read_text() == "ada 20001\n"
+    for _run in range(2):
+        gone = host.run({"users": []})
+        assert (gone["changed"], gone["left"], gone["kept"]) == (False, ["ada"], ["ada"])
+        assert "user ada was made here and is not in the list any more" in host.warned[0]
+        assert (host.keys / "ada").exists()
+    locked = {"users": [{**ADA, "state": "locked"}]}
+    assert host.run(locked, (["usermod", "--lock", "--expiredate", "1", "ada"], 0, ""))["left"] == []
+    absent = {"users": [{**ADA, "state": "absent"}]}
+    assert host.run(absent, (["userdel", "ada"], 0, ""))["left"] == []
+    assert host.record.read_text() == ""
+
+
+def test_who_was_there_before_or_is_another_one_now_is_not_told(host: Host) -> None:
+    host.write(*THERE)
+    assert host.run({"users": []})["left"] == []
+    host.run({"users": [ADA]})
+    host.write("ada:x:30001:20000::/nowhere/ada:/bin/bash\n", *THERE[1:])
+    assert host.run({"users": []})["left"] == []
+
+
+def test_keys_that_are_taken_out_of_the_list_stay_as_they_are(host: Host) -> None:
+    host.write(*THERE)
+    host.run({"users": [ADA]})
+    without = {key: value for key, value in ADA.items() if key != "authorized_keys"}
+    told = host.run({"users": [without]})
+    assert (told["changed"], told["left"], told["kept"]) == (False, [], ["ada"])
+    assert "user ada: authorized_keys is not in the list any more" in host.warned[0]
+    # A file that somebody else wrote is none of ours.
+    (host.keys / "ada").write_text(f"{KEY}\n")
+    assert host.run({"users": [without]})["kept"] == []
 
 
 def test_processes_of_each_user(host: Host) -> None:
@@ -238,6 +287,10 @@ def test_500_users_that_are_there(host: Host) -> None:
     host.keys.mkdir()
     for user in users:
         (host.keys / user["name"]).write_text(f"{accounts.KEYS_HEADER}{KEY}\n")
+    host.record.parent.mkdir()
+    host.record.write_text(
+        "".join(f"{each['name']} {each['uid']}\n" for each in sorted(users, key=lambda u: u["name"]))
+    )
     host.write(
         "".join(f"{each['name']}:x:{each['uid']}:20000::/nowhere/ada:/bin/bash\n" for each in users), THERE[1], ""
     )
