@@ -29,6 +29,8 @@ class Folder:
     owner: str = ROOT
     group: str = ROOT
     mode: int = 0o755
+    once: bool = False
+    """Whether group and mode are its owner's to change. One that belongs to somebody else was left half made."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,8 @@ def _before_and_after(wanted: Wanted, blocks: dict[str, str]) -> tuple[str, str]
     if not there:
         return "", after
     status = os.stat(path)
+    if isinstance(wanted, Folder) and wanted.once and status.st_uid == uid(wanted.owner):
+        return after, after
     before = rights(str(status.st_uid), str(status.st_gid), stat.S_IMODE(status.st_mode))
     return before + (read_whole(path) if isinstance(wanted, File) else ""), after
 

@@ -42,6 +42,12 @@ options:
         description: In octal.
         type: str
         default: "0755"
+      once:
+        description:
+          - Whether group and mode are given when the folder is made, and then left to its owner. One that belongs to
+            somebody else counts as not made.
+        type: bool
+        default: false
   files:
     description: Files that are ours as a whole; the folders above them are made where they lack.
     type: list
@@ -231,7 +237,12 @@ def main() -> None:
                 "type": "list",
                 "elements": "dict",
                 "default": [],
-                "options": {"path": PATH, **RIGHTS, "mode": {"type": "str", "default": "0755"}},
+                "options": {
+                    "path": PATH,
+                    **RIGHTS,
+                    "mode": {"type": "str", "default": "0755"},
+                    "once": {"type": "bool", "default": False},
+                },
             },
             "files": {
                 "type": "list",

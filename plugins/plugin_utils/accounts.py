@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible_collections.aicluster.slurm.plugins.module_utils.accounts import ABSENT, NAME, PRESENT, STATES
 
@@ -189,18 +189,40 @@ def accounts(
     return wanted
 
 
-def homes(
-    users: Sequence[Mapping[str, Any]], primary: tuple[str, int], gids: Mapping[str, int], base: str, share: str
-) -> list[dict[str, str]]:
-    """The folders that the server makes on the share; numbers, because the server need not know the names yet."""
-    known = {primary[0]: primary[1], **gids}
+class Listed(NamedTuple):
+    """The people of one host, as its variables have them."""
+
+    host: str
+    users: Sequence[Mapping[str, Any]]
+    gids: Mapping[str, int]
+    """Groups that are named there."""
+
+
+def homes(lists: Sequence[Listed], primary: tuple[str, int], base: str, share: str) -> list[dict[str, Any]]:
+    """The folders that the server makes on the share for those of all hosts; AccountsError where hosts differ.
+
+    Numbers, because the server need not know the names.
+    """
+    people: dict[str, tuple[str, tuple[str, str, str]]] = {}
+    wrong = []
+    for listed in lists:
+        gids = {primary[0]: primary[1], **listed.gids}
+        # What is no user at all is said where each list is looked through.
+        users = [user for user in listed.users if {"name", "uid"} <= user.keys() and user.get("state") != ABSENT]
+        for user in users:
+            group = user.get("group", primary[0])
+            record = (str(user["uid"]), str(gids.get(group, group)), home_of(user, base))
+            other, before = people.setdefault(user["name"], (listed.host, record))
+            where = f"common_users: {user['name']}"
+            wrong += [
+                f"{where}: found the {what} {old} on {other} and {new} on {listed.host}; accepted: the same everywhere"
+                for what, old, new in zip(("uid", "primary group", "home"), before, record)
+                if old != new
+            ]
+    if wrong:
+        raise AccountsError("\n".join(wrong))
     return [
-        {
-            "path": home_of(user, base),
-            "owner": str(user["uid"]),
-            "group": str(known.get(user.get("group", primary[0]), user.get("group"))),
-            "mode": "0700",
-        }
-        for user in users
-        if user.get("state", PRESENT) != ABSENT and inside(home_of(user, base), share)
+        {"path": home, "owner": uid, "group": gid, "mode": "0700", "once": True}
+        for _host, (uid, gid, home) in people.values()
+        if inside(home, share)
     ]

@@ -99,6 +99,18 @@ def test_lines_in_the_place_of_others() -> None:
 # --- on a disk --------------------------------------------------------------------------------------------------------
 
 
+def test_a_folder_that_is_its_owners_once_it_is_made(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    folder = Folder(str(home), ME, MINE, 0o700, once=True)
+    assert apply([folder]) == [str(home)]
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    home.chmod(0o750)
+    assert differences([folder]) == []
+    assert len(differences([replace(folder, once=False)])) == 1
+    # Somebody who was killed between making it and giving it away.
+    assert len(differences([replace(folder, owner=str(os.getuid() + 1))])) == 1
+
+
 def test_two_blocks_of_one_file(tmp_path: Path) -> None:
     path = tmp_path / "sshd"
     path.write_text(STACK)
