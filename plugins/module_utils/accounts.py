@@ -59,7 +59,9 @@ class User:
     shell: str = "/bin/bash"
     comment: str = ""
     groups: tuple[str, ...] | None = None
-    """The further groups, and no others; None leaves them alone."""
+    """The further groups; None leaves them alone."""
+    only_these: bool = True
+    """Whether the user is in no other groups."""
     keys: tuple[str, ...] | None = None
     """The public keys that are admitted; None leaves their file alone."""
     password: str | None = field(default=None, repr=False)
@@ -257,7 +259,8 @@ def _locked(user: User) -> Step:
 
 def _changed(user: User, there: Entry, gids: Mapping[str, int], members: frozenset[str]) -> list[Step]:
     """What differs: one usermod for nearly all of it."""
-    further = sorted(user.groups) if user.groups is not None else sorted(members)
+    others = members if user.groups is None or not user.only_these else ()
+    further = sorted({*(user.groups or ()), *others})
     pairs = (
         ("uid", "--uid", str(there.uid), str(user.uid)),
         ("group", "--gid", str(there.gid), str(gids[user.group]) if user.group in gids else user.group),

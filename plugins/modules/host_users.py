@@ -58,9 +58,13 @@ options:
         type: str
         required: true
       groups:
-        description: The further groups, and no others. Without it they are left alone.
+        description: The further groups. Without it they are left alone.
         type: list
         elements: str
+      groups_exclusive:
+        description: Whether the user is in none but O(users[].groups).
+        type: bool
+        default: true
       home:
         description: The home. When it changes, what was in the old one stays there.
         type: path
@@ -331,6 +335,7 @@ def main() -> None:
                     "uid": number,
                     "group": name,
                     "groups": {"type": "list", "elements": "str"},
+                    "groups_exclusive": {"type": "bool", "default": True},
                     "home": {"type": "path", "required": True},
                     "create_home": {"type": "bool", "default": True},
                     "shell": {"type": "path", "default": "/bin/bash"},
@@ -421,6 +426,7 @@ def _user(params: dict[str, Any]) -> User:
     return User(
         **fields,
         groups=None if params["groups"] is None else tuple(params["groups"]),
+        only_these=params["groups_exclusive"],
         keys=None if params["authorized_keys"] is None else tuple(params["authorized_keys"]),
         password=params["password"],
         no_password=params["password_lock"],

@@ -17,6 +17,7 @@ FIELDS = {
     "uid": int,
     "group": str,
     "groups": list,
+    "groups_exclusive": bool,
     "home": str,
     "shell": str,
     "comment": str,
@@ -155,7 +156,7 @@ def login_findings(
     return wrong
 
 
-AS_SAID = ("name", "uid", "groups", "shell", "comment", "password", "authorized_keys")
+AS_SAID = ("name", "uid", "groups", "groups_exclusive", "shell", "comment", "password", "authorized_keys")
 """What the module takes as it was said, or leaves alone."""
 
 

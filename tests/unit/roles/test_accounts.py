@@ -108,3 +108,11 @@ def test_keys_in_a_home_do_not_begin_to_count_by_leaving_the_list(value: Values)
     assert found == {"cluster": "", "ada": "", "joe": "", "admin": HOME}
     opened = [{"name": "ada", "uid": 20001, "authorized_keys_exclusive": False}]
     assert admitted(value, __common_made={"kept": ["ada"]}, common_users=opened) == {"cluster": "", "ada": HOME}
+
+
+# --- finding: the admin account of a cloud image ----------------------------------------------------------------------
+
+
+def test_the_admin_keeps_the_groups_that_an_image_gave(value: Values) -> None:
+    admin = value("__common_accounts", common_admin_user="boss")[1]
+    assert (admin["name"], admin["groups"], admin["groups_exclusive"]) == ("boss", ["sudo"], False)

@@ -95,6 +95,12 @@ def test_all_that_differs_by_one_command_but_the_home() -> None:
     assert commands([replace(BOB, uid=20009)]) == ["usermod --uid 20009 bob"]
 
 
+def test_groups_beside_those_that_are_there() -> None:
+    more = replace(ADA, groups=("adm", "video"), only_these=False)
+    assert commands([more]) == ["usermod --groups adm,sudo,video ada"]
+    assert commands([replace(more, groups=("sudo",))]) == []
+
+
 def test_what_is_in_a_home_on_the_share_stays_as_it_is() -> None:
     aside = ["unshare", "--mount", "sh", "-c", ASIDE, "sh", "/data/home/ada"]
     assert plan([replace(ADA, group="users", create_home=False)], [], FOUND)[0].command == [

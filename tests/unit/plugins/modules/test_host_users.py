@@ -116,6 +116,14 @@ def test_a_key_goes(host: Host) -> None:
     assert list(host.keys.iterdir()) == []
 
 
+def test_groups_are_added_where_that_is_said(host: Host) -> None:
+    host.write(THERE[0], f"{THERE[1]}video:x:44:ada\nsudo:x:27:\n", THERE[2])
+    options = {"users": [{**ADA, "groups": ["sudo"], "groups_exclusive": False}]}
+    host.run(options, (["usermod", "--groups", "sudo,video", "ada"], 0, ""))
+    options["users"][0]["groups_exclusive"] = True
+    host.run(options, (["usermod", "--groups", "sudo", "ada"], 0, ""))
+
+
 def test_who_is_locked_loses_the_keys_first_and_keeps_the_jobs(host: Host) -> None:
     host.write(*THERE)
     host.run({"users": [ADA]})
