@@ -122,6 +122,7 @@ survey:
     - C(munge), the SHA-256 of the key that munged runs with; empty where it does not run, or others can read the key.
     - C(account), whether it is there as it has to be, and C(conflicts) with it.
     - C(people), whether M(aicluster.slurm.host_users) has made others.
+    - C(cloud_init), whether it is there, and so may write C(/etc/hosts) when the machine starts.
     - C(slurm) with its C(release), and where slurmd is installed C(slurmd) with how C(slurmd -C) ended, what it said,
       and the C(version).
     - C(share) with C(source) and C(fstype) where something is mounted, else what a mount would hide.
@@ -220,6 +221,7 @@ def main() -> None:
                 "strangers": packages.matching(installed, asked["strangers"]),
             },
             "munge": munge.key_in_use(run_if_there),
+            "cloud_init": os.path.exists(host_survey.CLOUD_HOSTS),
             "conflicts": host_survey.account_conflicts(account, users, groups),
             "people": bool(accounts.recorded(read_file(accounts.RECORD)).keys() - {account.user}),
             "account": host_survey.account_is_there(account, *map(read_file, ACCOUNTS)),

@@ -282,6 +282,7 @@ def test_module(
         return Result(list(argv), 1, "", "")
 
     monkeypatch.setattr(host_survey, "module_runner", lambda _module: run)
+    monkeypatch.setattr(survey, "CLOUD_HOSTS", str(tmp_path / ("file" if check else "none")))
     monkeypatch.setattr(accounts, "RECORD", str(tmp_path / "file"))
     (tmp_path / "file").write_text(f"{ACCOUNT['user']} 10000\n" + "ada 20001\n" * check)
     arguments: dict[str, Any] = {
@@ -299,10 +300,22 @@ def test_module(
     assert result["changed"] is False
     assert result["ansible_facts"]["distribution"] == "Debian"
     found = result["survey"]
-    assert found["people"] is check
+    assert (found["people"], found["cloud_init"]) == (check, check)
     assert set(found) == {
-        *("account", "ahead", "architecture", "conflicts", "cpus", "disks", "gpus", "kernel", "login", "loopback"),
-        *("memory_mb", "munge", "packages", "people", "python", "share", "slurm", "uid"),
+        *(
+            "account",
+            "ahead",
+            "architecture",
+            "cloud_init",
+            "conflicts",
+            "cpus",
+            "disks",
+            "gpus",
+            "kernel",
+            "login",
+            "loopback",
+        ),
+        *("login", "loopback", "memory_mb", "munge", "packages", "people", "python", "share", "slurm", "uid"),
     }
     assert 100 <= found["ahead"] < 130
     assert found["account"] is False
