@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup configure demo demo-shell demo-down test lint sanity unit docs build molecule vm integration chaos bench hosts clean
+.PHONY: help setup configure demo demo-shell demo-down test lint sanity unit docs build molecule vm integration chaos bench cores scale hosts clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -73,6 +73,12 @@ chaos: setup hosts ## First deploys that are killed or frozen in the middle, eac
 
 bench: setup hosts ## How long a deploy takes beside a bare shell script, and how many module calls (quiet machine, 3 and 8 hosts)
 	@.venv/bin/python benchmarks/deploy.py
+
+scale: setup hosts ## What grows with the number of nodes: seconds and peak memory (docs/scaling.md)
+	@.venv/bin/python benchmarks/scale.py
+
+cores: setup ## Unit tests and sanity with other versions of ansible-core; what an older one is told
+	@scripts/cores
 
 hosts: # what Molecule's containers need
 	@scripts/engine up

@@ -1,13 +1,16 @@
 # SPDX-FileCopyrightText: aicluster.slurm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Each role alone, by its full name, in somebody's own playbook: from an empty folder, with documented variables only.
+"""Each role alone, by its full name, in somebody's own playbook: from an empty folder, with documented variables only,
+and the collection as its tarball installs it.
 
 The roles share one host, the first one of `--ansible-inventory`. Common comes last, so that no other role leans on it.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,6 @@ import yaml
 
 from ..e2e import play
 from ..e2e.cluster import Cluster, Machine
-
-COLLECTIONS = f"{play.ROOT}/collections:{play.ROOT}/.cache/collections"
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,26 @@ def box(request: pytest.FixtureRequest) -> Machine:
     return Cluster(request.config.getoption("ansible_inventory")).machines[0]
 
 
+@pytest.fixture(scope="session")
+def collections(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where the collection is installed, out of its tarball, and what it depends on."""
+    folder = tmp_path_factory.mktemp("built")
+    source = folder / "source/ansible_collections/aicluster/slurm"
+    galaxy = play.command("ansible-galaxy", "collection")
+    settings = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": f"{folder}:{play.ROOT}/.cache/collections"}
+
+    def run(*argv: str) -> None:
+        subprocess.run(argv, check=True, env=settings, stdout=subprocess.DEVNULL)
+
+    run(str(play.ROOT / "scripts/copy"), str(source))
+    run(*galaxy, "build", "--output-path", str(folder), str(source))
+    [tarball] = folder.glob("aicluster-slurm-*.tar.gz")
+    run(*galaxy, "install", "--offline", "-p", str(folder), str(tarball))
+    return settings["ANSIBLE_COLLECTIONS_PATH"]
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.role)
-def test_role_alone(case: Case, box: Machine, tmp_path: Path) -> None:
+def test_role_alone(case: Case, box: Machine, collections: str, tmp_path: Path) -> None:
     connection = {"ansible_connection": box.facts["connection"], "ansible_docker_host": box.facts["container"]}
     host = {"box": connection | case.variables}
     inventory = {"all": {"hosts": host, "children": {group: {"hosts": {"box": None}} for group in case.groups}}}
@@ -108,7 +127,7 @@ def test_role_alone(case: Case, box: Machine, tmp_path: Path) -> None:
     (tmp_path / "ansible.cfg").touch()
 
     argv = play.command("ansible-playbook", "-i", "hosts.yml", "play.yml")
-    settings = {"ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS}
+    settings = {"ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": collections}
     play.run(argv, tmp_path, **settings)
     assert box.output(case.proof) == case.expected
     assert play.changes(play.run(argv, tmp_path, **settings)) == set()
