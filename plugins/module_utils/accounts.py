@@ -158,6 +158,11 @@ def check(users: Sequence[User], groups: Sequence[Group], found: Database, busy:
         *_held("user", "uid", {user.name: user.uid for user in users}, uids),
         *_held("group", "gid", {group.name: group.gid for group in coming}, found.gids),
         *(
+            f"group {group.name}: found the gid {found.gids[group.name]}; accepted: {group.gid}, else it is another one"
+            for group in groups
+            if not group.present and found.gids.get(group.name, group.gid) != group.gid
+        ),
+        *(
             f"user {user.name}: found the group {name}, which is not there; accepted: a group of the host"
             for user in users
             for name in (user.group, *(user.groups or ()))

@@ -121,6 +121,7 @@ survey:
       held where it should be otherwise), and the C(strangers) that are installed.
     - C(munge), the SHA-256 of the key that munged runs with; empty where it does not run, or others can read the key.
     - C(account), whether it is there as it has to be, and C(conflicts) with it.
+    - C(groups), their numbers by name.
     - C(people), whether M(aicluster.slurm.host_users) has made others.
     - C(cloud_init), whether it is there, and so may write C(/etc/hosts) when the machine starts.
     - C(slurm) with its C(release), and where slurmd is installed C(slurmd) with how C(slurmd -C) ended, what it said,
@@ -223,6 +224,7 @@ def main() -> None:
             "munge": munge.key_in_use(run_if_there),
             "cloud_init": os.path.exists(host_survey.CLOUD_HOSTS),
             "conflicts": host_survey.account_conflicts(account, users, groups),
+            "groups": groups,
             "people": bool(accounts.recorded(read_file(accounts.RECORD)).keys() - {account.user}),
             "account": host_survey.account_is_there(account, *map(read_file, ACCOUNTS)),
             # Nobody looks into what is mounted: a dead server would hold that up for ever.

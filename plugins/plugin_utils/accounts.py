@@ -28,6 +28,9 @@ FIELDS = {
     "state": str,
 }
 
+# Another spelling of the same folder would differ at each run.
+HOME = re.compile(r"(/(?!\.{1,2}(/|$))[^/:\n]+)+")
+
 # A kind of key and its Base64, after options of sshd(8) if there are any.
 KEY = re.compile(r'(?:\S(?:[^"\n]|"[^"\n]*")* )?(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-\S+ [A-Za-z0-9+/]{32,}={0,3}(?: [^\n]*)?')
 PRIVATE = re.compile(r"PRIVATE KEY")
@@ -101,6 +104,12 @@ def _words(user: Mapping[str, Any], names: Collection[str]) -> list[str]:
     return [
         "" if state in STATES else f"state: found {state}; accepted: {', '.join(STATES)}",
         f"password: {reason}; accepted: {PASSWORD_LENGTH} characters or more, and not digits only" if reason else "",
+        # Nowhere is said by another word, because it takes accounts away.
+        "hosts: found none; accepted: hosts and groups, or state absent" if user.get("hosts") == [] else "",
+        *(f"groups: found {each} twice; accepted: once" for each in _twice(user.get("groups", []))),
+        ""
+        if "home" not in user or HOME.fullmatch(user["home"])
+        else f"home: found {user['home']!r}; accepted: such as /data/home/ada, without a slash at the end",
         *(
             f"hosts: found {each}; accepted: hosts and groups of the inventory"
             for each in user.get("hosts", [])
@@ -108,10 +117,14 @@ def _words(user: Mapping[str, Any], names: Collection[str]) -> list[str]:
         ),
         *(
             f"{key}: found a colon or a line break; accepted: a text without"
-            for key in ("comment", "home", "shell")
+            for key in ("comment", "shell")
             if re.search(r"[:\n]", user.get(key, ""))
         ),
     ]
+
+
+def _twice(values: Sequence[Any]) -> list[Any]:
+    return [value for value, count in Counter(map(str, values)).items() if count > 1]
 
 
 def _keys(user: Mapping[str, Any]) -> list[str]:
@@ -119,6 +132,55 @@ def _keys(user: Mapping[str, Any]) -> list[str]:
         f"authorized_keys: found no public key at place {number}; accepted: such as `ssh-ed25519 AAAA... ada@laptop`"
         for number, key in enumerate(user.get("authorized_keys", []), 1)
         if not isinstance(key, str) or PRIVATE.search(key) or not KEY.fullmatch(key)
+    ]
+
+
+def group_findings(
+    groups: Sequence[Mapping[str, Any]],
+    users: Sequence[Mapping[str, Any]],
+    cluster: tuple[str, int],
+    there: Mapping[str, int],
+    coming: bool,
+) -> list[str]:
+    """All that is wrong with the groups of a host, and with those that its users are in.
+
+    `users` are as `accounts` returns them, `cluster` is the cluster's own group, `there` are the host's, and packages
+    that are `coming` may bring more.
+    """
+    present = {each["name"]: each["gid"] for each in groups if each.get("state") != ABSENT}
+    wrong = [f"found the name {name} twice; accepted: once" for name in _twice([each["name"] for each in groups])]
+    wrong += [f"found the gid {gid} twice; accepted: once" for gid in _twice([*present.values(), cluster[1]])]
+    for each in groups:
+        wrong += [f"{each['name']}: {text}" for text in _of_group(each, cluster[0], there.get(each["name"])) if text]
+    found = [f"common_groups: {text}" for text in wrong]
+    gone = {each["name"] for each in groups} - {*present}
+    known = ({*there, *present} - gone) | {cluster[0]}
+    for user in users:
+        if user["state"] != ABSENT:
+            where = f"common_users: {user['name']}: found the group"
+            # A group of a package is nobody's primary one.
+            names = [user["group"], *([] if coming else user.get("groups", ()))]
+            found += [
+                f"{where} {name}, which is not there; accepted: one of common_groups or of the host"
+                for name in dict.fromkeys(names)
+                if name not in known
+            ]
+    return found
+
+
+def _of_group(group: Mapping[str, Any], cluster: str, there: int | None) -> list[str]:
+    name, gid = group["name"], group["gid"]
+    absent = group.get("state") == ABSENT
+    return [
+        "" if NAME.fullmatch(name) else "name: accepted: lower-case letters, digits, _ and -, 32 at most",
+        "name: found that of the cluster's own group; accepted: another one" if name == cluster else "",
+        "" if gid >= 1000 and gid not in NOBODY else f"gid: found {gid}; accepted: 1000 or more, below is the system's",
+        f"state: found absent for the gid {gid}, while the host has {there}; accepted: its own number, from 1000"
+        if absent and there is not None and there != gid
+        else "",
+        f"gid: found {gid} for a group that the system has as {there}; accepted: a name of its own"
+        if not absent and there is not None and there < 1000
+        else "",
     ]
 
 

@@ -15,7 +15,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFr0mTheLab0123456789"
 CONTROL = f"{KEY}control root@control"
 ADA: dict[str, Any] = {"name": "ada", "uid": 20001, "authorized_keys": [f"{KEY} ada@laptop"]}
 MESH: dict[str, Any] = {"known": [], "unknown": [], "lines": {}, "sources": {}}
-SURVEY = {"survey": {"login": "", "packages": {"lacking": [], "there": []}}}
+SURVEY = {"survey": {"login": "", "groups": {"sudo": 27}, "packages": {"lacking": [], "there": []}}}
 FACTS: dict[str, Any] = {"cluster_ssh_key": {"path": "/k"}, "virtualization_tech_guest": []}
 
 
@@ -116,3 +116,20 @@ def test_keys_in_a_home_do_not_begin_to_count_by_leaving_the_list(value: Values)
 def test_the_admin_keeps_the_groups_that_an_image_gave(value: Values) -> None:
     admin = value("__common_accounts", common_admin_user="boss")[1]
     assert (admin["name"], admin["groups"], admin["groups_exclusive"]) == ("boss", ["sudo"], False)
+
+
+# --- finding: values that were found late -----------------------------------------------------------------------------
+
+
+def test_all_that_is_wrong_is_said_together(value: Values) -> None:
+    users = [{**ADA, "group": "none", "state": "locked"}]
+    groups = [{"name": "sudo", "gid": "27", "state": "absent"}]
+    found = value("__common_findings", common_users=users, common_groups=groups, ansible_user="ada")
+    assert [text.partition(":")[0] for text in found] == ["common_groups", "common_users", "common_users"]
+    assert value("__common_findings", common_users=[ADA]) == []
+
+
+def test_what_is_looked_through(value: Values) -> None:
+    assert value("__common_asked_for") is False
+    for said in ({"common_users": [ADA]}, {"common_ssh_mesh": "all"}, {"common_admin_user": "boss"}):
+        assert value("__common_asked_for", **said) is True

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from ansible_collections.aicluster.slurm.plugins.filter.group_findings import group_findings
 from ansible_collections.aicluster.slurm.plugins.filter.home_folders import home_folders
 from ansible_collections.aicluster.slurm.plugins.filter.host_accounts import host_accounts
+from ansible_collections.aicluster.slurm.plugins.filter.login_findings import login_findings
 from ansible_collections.aicluster.slurm.plugins.filter.ssh_mesh import ssh_mesh
 
 BODY = "AAAAC3NzaC1lZDI1NTE5AAAAIFr0mTheLab0123456789"
@@ -52,6 +54,20 @@ def test_all_that_is_wrong_with_people() -> None:
     with pytest.raises(AnsibleFilterError) as error:
         host_accounts([{**ADA, "state": "x"}, {"name": "b"}], "head0", GROUPS, "cluster", "/home", "/data", {"x": 1})
     assert len(str(error.value).splitlines()) == 2
+
+
+def test_login_findings() -> None:
+    users = host_accounts([{**ADA, "state": "locked"}], "head0", GROUPS, "cluster", "/home", "/data")
+    assert len(login_findings(users, "ada", True, False, "")) == 2
+    assert login_findings(users, "bob", True, False, "a key") == []
+
+
+def test_group_findings() -> None:
+    # As an INI file has them.
+    groups: list[dict[str, Any]] = [{"name": "lab", "gid": "20000"}]
+    users = host_accounts([{**ADA, "group": "lab"}], "head0", GROUPS, "cluster", "/home", "/data")
+    assert group_findings(groups, users, "cluster", "10000", {"users": 100}, False) == []
+    assert len(group_findings([], users, "cluster", 10000, {"users": 100}, False)) == 1
 
 
 def test_home_folders() -> None:

@@ -199,6 +199,11 @@ def test_500_users_are_compared_one_by_one() -> None:
         ([replace(ADA, group="none")], [], r"^user ada: found the group none, which is not there"),
         ([replace(ADA, groups=("none",))], [], r"^user ada: found the group none"),
         ([ADA], [Group("lab", 20000, present=False)], r"^user ada: found the group lab"),
+        (
+            [],
+            [Group("sudo", 20009, present=False)],
+            r"^group sudo: found the gid 27; accepted: 20009, else it",
+        ),
         ([User("Ada L", 5, "lab", "/")], [], r"^user: found 'Ada L'; accepted: lower-case letters"),
         ([User("-r", 5, "lab", "/")], [], r"^user: found '-r'"),
     ],

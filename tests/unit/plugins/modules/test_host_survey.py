@@ -302,19 +302,7 @@ def test_module(
     found = result["survey"]
     assert (found["people"], found["cloud_init"]) == (check, check)
     assert set(found) == {
-        *(
-            "account",
-            "ahead",
-            "architecture",
-            "cloud_init",
-            "conflicts",
-            "cpus",
-            "disks",
-            "gpus",
-            "kernel",
-            "login",
-            "loopback",
-        ),
+        *("account", "ahead", "architecture", "cloud_init", "conflicts", "cpus", "disks", "gpus", "groups", "kernel"),
         *("login", "loopback", "memory_mb", "munge", "packages", "people", "python", "share", "slurm", "uid"),
     }
     assert 100 <= found["ahead"] < 130
