@@ -88,7 +88,9 @@ options:
         type: list
         elements: str
       password:
-        description: The password. Without it a password is left alone.
+        description:
+          - The password. Without it a password is left alone.
+          - Which ones were found to be right is noted beside O(record), so that not each of them is tried at each run.
         type: str
       password_lock:
         description: Whether a password that the account has is locked.
@@ -187,7 +189,7 @@ from functools import lru_cache
 from typing import Any, Callable, Collection, Mapping, NamedTuple, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aicluster.slurm.plugins.module_utils import accounts
+from ansible_collections.aicluster.slurm.plugins.module_utils import accounts, passwords
 from ansible_collections.aicluster.slurm.plugins.module_utils.accounts import (
     ABSENT,
     LOCKED,
@@ -205,7 +207,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
     Runner,
     module_runner,
 )
-from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import read_whole
+from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import read_whole, write_whole
 from ansible_collections.aicluster.slurm.plugins.module_utils.host_files import (
     Absent,
     Difference,
@@ -213,6 +215,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.host_files import 
     differences,
     write,
 )
+from ansible_collections.aicluster.slurm.plugins.module_utils.passwords import Pair
 
 Feed = Callable[[Sequence[str], str], Result]
 """Runs a command with a text as its standard input."""
@@ -240,6 +243,15 @@ def right_password(password: str, stored: str) -> bool:
     library.crypt.restype = ctypes.c_char_p
     library.crypt.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
     return bool(stored) and library.crypt(password.encode(), stored.encode()) == stored.encode()
+
+
+def password_pairs(users: Sequence[User], found: Database) -> dict[str, Pair]:
+    """The passwords that users are to have, and those that they have."""
+    return {
+        user.name: Pair(user.password, accounts.stored(found.users[user.name]))
+        for user in users
+        if user.state == PRESENT and user.password is not None and user.name in found.users
+    }
 
 
 def processes() -> dict[int, list[str]]:
@@ -272,20 +284,26 @@ def refuse(
 
 
 def look(
-    users: Sequence[User], groups: Sequence[Group], found: Database, folder: str, busy: Collection[str] = ()
+    users: Sequence[User],
+    groups: Sequence[Group],
+    found: Database,
+    folder: str,
+    busy: Collection[str],
+    known: Collection[str],
 ) -> Plan:
-    """All that is not as it should be. Raises OSError and ValueError."""
-    passwords = {
+    """All that is not as it should be; `known` have the right password. Raises OSError and ValueError."""
+    pairs = password_pairs(users, found)
+    wrong = {
         user.name: user.password
         for user in users
         if user.state == PRESENT and user.password is not None
-        if user.name not in found.users or not right_password(user.password, accounts.stored(found.users[user.name]))
+        if user.name not in pairs or (user.name not in known and not right_password(*pairs[user.name]))
     }
     files = [(f"{folder}/{user.name}", accounts.keys_text(user)) for user in users if accounts.keys_are_ours(user)]
     return Plan(
         differences([Absent(path) for path, text in files if not text]),
-        accounts.plan(users, groups, found, passwords, busy),
-        passwords,
+        accounts.plan(users, groups, found, wrong, busy),
+        wrong,
         differences([File(path, text) for path, text in files if text]),
     )
 
@@ -300,14 +318,23 @@ def carry_out(plan: Plan, run: Runner, feed: Feed) -> list[str]:
     failed = []
     for difference in plan.revoked:
         write(difference)
-    passwords = "".join(f"{name}:{password}\n" for name, password in plan.passwords.items())
+    lines = "".join(f"{name}:{password}\n" for name, password in plan.passwords.items())
     for step in plan.steps:
-        result = feed(step.command, passwords) if step.command == accounts.CHPASSWD else run(step.command)
+        result = feed(step.command, lines) if step.command == accounts.CHPASSWD else run(step.command)
         if result.rc and not (step.command[0] == "groupdel" and result.rc == accounts.NO_SUCH_GROUP):
             failed.append(f"{step.finding}: {CommandError(result)}")
     for difference in plan.admitted:
         write(difference)
     return failed
+
+
+def remember(path: str, pairs: Mapping[str, Pair], known: set[str]) -> None:
+    """Note passwords that are right. Raises OSError."""
+    before = read_whole(path)
+    text = passwords.recorded(pairs, known, before)
+    if text != before:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        write_whole(path, text, 0o600)
 
 
 def main() -> None:
@@ -368,11 +395,19 @@ def main() -> None:
         busy = {user.name: running()[user.uid] for user in going if user.uid in running()}
         refuse(run, accounts.check(users, groups, found, busy), found, running)
         left = accounts.left(users, found, accounts.recorded(read_whole(params["record"])))
-        plan = look(users, groups, found, params["keys_folder"], busy)
+        verified = os.path.join(os.path.dirname(params["record"]), "passwords")
+        known = passwords.unchanged(password_pairs(users, found), read_whole(verified))
+        plan = look(users, groups, found, params["keys_folder"], busy, known)
         plan.admitted.extend(differences([File(params["record"], accounts.record(users, left))]))
         kept = keys_from_before(params["keys_folder"], [*left, *(user.name for user in users if user.keys is None)])
         jobs = _jobs(module, run, users, found) if params["report_jobs"] else []
-        failed = [] if module.check_mode else carry_out(plan, run, feed)
+        failed = []
+        if not module.check_mode:
+            failed = carry_out(plan, run, feed)
+            before, after = (password_pairs(users, each) for each in (found, accounts.parse(*map(read_whole, FILES))))
+            # What chpasswd left as it was is none that is known to be right.
+            wrong = {name for name in plan.passwords if after.get(name) == before.get(name)}
+            remember(verified, {name: pair for name, pair in after.items() if name not in wrong}, known)
         failed += [
             f"user {name}: found on {os.uname().nodename} {_some(texts)}; accepted: no process. The account is locked,"
             " and goes at the next run after they have ended"

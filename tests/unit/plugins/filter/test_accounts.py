@@ -12,7 +12,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.aicluster.slurm.plugins.filter.group_findings import group_findings
 from ansible_collections.aicluster.slurm.plugins.filter.home_folders import home_folders
 from ansible_collections.aicluster.slurm.plugins.filter.host_accounts import host_accounts
-from ansible_collections.aicluster.slurm.plugins.filter.login_findings import login_findings
+from ansible_collections.aicluster.slurm.plugins.filter.login_findings import FilterModule as LoginFindings
 from ansible_collections.aicluster.slurm.plugins.filter.ssh_mesh import ssh_mesh
 
 BODY = "AAAAC3NzaC1lZDI1NTE5AAAAIFr0mTheLab0123456789"
@@ -57,6 +57,7 @@ def test_all_that_is_wrong_with_people() -> None:
 
 
 def test_login_findings() -> None:
+    login_findings: Any = LoginFindings().filters()["login_findings"]
     users = host_accounts([{**ADA, "state": "locked"}], "head0", GROUPS, "cluster", "/home", "/data")
     assert len(login_findings(users, "ada", True, False, "")) == 2
     assert login_findings(users, "bob", True, False, "a key") == []

@@ -281,6 +281,30 @@ def test_a_password_is_compared_given_by_stdin_and_never_shown(host: Host) -> No
     assert SECRET not in host.said
 
 
+def test_a_password_that_was_right_is_not_tried_again(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def right(password: str, stored: str) -> bool:
+        tried.append(password)
+        return stored == f"hash of {password}"
+
+    monkeypatch.setattr(host_users, "right_password", right)
+    options = {"users": [{**ADA, "password": SECRET}]}
+    host.write(THERE[0], THERE[1], f"ada:hash of {SECRET}:1:0:9:7:::\n")
+    host.run(options, check=True)
+    host.run(options)
+    assert tried == [SECRET, SECRET]
+    assert not host.run(options)["changed"]
+    assert len(tried) == 2
+    record = host.record.parent / "passwords"
+    assert record.stat().st_mode & 0o777 == 0o600
+    # Somebody chose another one, and as long as it is not given back nothing is noted.
+    host.write(THERE[0], THERE[1], "ada:hash of mine:1:0:9:7:::\n")
+    for rc in (1, 0):
+        host.run(options, (["chpasswd"], rc, ""))
+        assert record.read_text() == ""
+
+
 @pytest.mark.parametrize("stored", ["", "!", "*", "x"])
 def test_no_password_is_stored(stored: str) -> None:
     assert not host_users.right_password(SECRET, stored)
