@@ -169,6 +169,12 @@ left:
   elements: str
   returned: success
   sample: [joe]
+keyed:
+  description: Those for whom keys are given, also an empty list of them.
+  type: list
+  elements: str
+  returned: success
+  sample: [ada]
 kept:
   description: Those who have a file of keys from an earlier time, while nothing is said about their keys now.
   type: list
@@ -436,6 +442,7 @@ def main() -> None:
         "found": [*findings, *files],
         "commands": [step.command for step in plan.steps],
         "left": sorted(left),
+        "keyed": [user.name for user in users if user.state == PRESENT and user.keys is not None],
         "kept": kept,
         "jobs": jobs,
         "diff": [

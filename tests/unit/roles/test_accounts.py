@@ -29,7 +29,7 @@ def value(role_value: Values) -> Values:
 
 
 def lockouts(value: Values, **said: Any) -> list[str]:
-    found: list[str] = value("__common_lockouts", **said)
+    found: list[str] = value("__common_findings", **said)
     return found
 
 
@@ -62,6 +62,10 @@ def test_who_ansible_logs_in_as_stays(value: Values, fields: dict[str, Any]) -> 
 
 def admitted(value: Values, **said: Any) -> dict[str, str]:
     """By user, what the lines of sshd say."""
+    # As the module tells it.
+    users = value("__common_accounts", **said)
+    keyed = [user["name"] for user in users if user.get("state") == "present" and "authorized_keys" in user]
+    said = {"__common_made": {"keyed": keyed, "kept": said.pop("kept", [])}, **said}
     found = {}
     blocks = value("__common_sshd_file", **said)["content"].split("Match User ")[1:]
     for block in blocks:
@@ -103,11 +107,11 @@ def test_other_logins_have_a_file_of_their_own(value: Values) -> None:
 
 
 def test_keys_in_a_home_do_not_begin_to_count_by_leaving_the_list(value: Values) -> None:
-    made = {"kept": ["ada", "joe", "cluster", "admin"]}
-    found = admitted(value, __common_made=made, common_users=[], ansible_user="admin")
+    kept = ["ada", "joe", "cluster", "admin"]
+    found = admitted(value, kept=kept, common_users=[], ansible_user="admin")
     assert found == {"cluster": "", "ada": "", "joe": "", "admin": HOME}
     opened = [{"name": "ada", "uid": 20001, "authorized_keys_exclusive": False}]
-    assert admitted(value, __common_made={"kept": ["ada"]}, common_users=opened) == {"cluster": "", "ada": HOME}
+    assert admitted(value, kept=["ada"], common_users=opened) == {"cluster": "", "ada": HOME}
 
 
 # --- finding: the admin account of a cloud image ----------------------------------------------------------------------

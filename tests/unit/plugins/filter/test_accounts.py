@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.aicluster.slurm.plugins.filter.group_findings import group_findings
 from ansible_collections.aicluster.slurm.plugins.filter.home_folders import home_folders
 from ansible_collections.aicluster.slurm.plugins.filter.host_accounts import host_accounts
-from ansible_collections.aicluster.slurm.plugins.filter.login_findings import FilterModule as LoginFindings
+from ansible_collections.aicluster.slurm.plugins.filter.people_findings import people_findings
 from ansible_collections.aicluster.slurm.plugins.filter.ssh_mesh import ssh_mesh
 
 BODY = "AAAAC3NzaC1lZDI1NTE5AAAAIFr0mTheLab0123456789"
@@ -56,19 +55,16 @@ def test_all_that_is_wrong_with_people() -> None:
     assert len(str(error.value).splitlines()) == 2
 
 
-def test_login_findings() -> None:
-    login_findings: Any = LoginFindings().filters()["login_findings"]
-    users = host_accounts([{**ADA, "state": "locked"}], "head0", GROUPS, "cluster", "/home", "/data")
-    assert len(login_findings(users, "ada", True, False, "")) == 2
-    assert login_findings(users, "bob", True, False, "a key") == []
-
-
-def test_group_findings() -> None:
+def test_people_findings() -> None:
+    users = host_accounts([{**ADA, "group": "lab", "state": "locked"}], "head0", GROUPS, "cluster", "/home", "/data")
     # As an INI file has them.
     groups: list[dict[str, Any]] = [{"name": "lab", "gid": "20000"}]
-    users = host_accounts([{**ADA, "group": "lab"}], "head0", GROUPS, "cluster", "/home", "/data")
-    assert group_findings(groups, users, "cluster", "10000", {"users": 100}, False) == []
-    assert len(group_findings([], users, "cluster", 10000, {"users": 100}, False)) == 1
+    way = {"login": "ada", "by_password": True, "passwords": False, "key": ""}
+    assert people_findings(users, groups, {"cluster": "10000"}, {"users": 100}, False) == []
+    assert people_findings(users, groups, {"cluster": 10000}, {}, False, {**way, "login": "bob", "key": "k"}) == []
+    assert len(people_findings(users, groups, {"cluster": 10000}, {}, False, way)) == 2
+    present = [{**users[0], "state": "present"}]
+    assert len(people_findings(present, [], {"cluster": 10000}, {}, False)) == 1
 
 
 def test_home_folders() -> None:

@@ -170,14 +170,17 @@ def test_who_works_here_is_locked_and_named_and_holds_up_nobody(host: Host, monk
 
 def test_who_leaves_the_list_is_told_until_somebody_says_what_becomes_of_them(host: Host) -> None:
     host.write(*THERE)
-    assert str(host.record) in host.run({"users": [ADA]})["found"]
+    come = host.run({"users": [ADA]})
+    assert str(host.record) in come["found"]
+    assert (come["keyed"], come["kept"]) == (["ada"], [])
     assert host.record.read_text() == "ada 20001\n"
     for _run in range(2):
         gone = host.run({"users": []})
-        assert (gone["changed"], gone["left"], gone["kept"]) == (False, ["ada"], ["ada"])
+        assert (gone["changed"], gone["left"], gone["keyed"], gone["kept"]) == (False, ["ada"], [], ["ada"])
         assert "user ada was made here and is not in the list any more" in host.warned[0]
         assert (host.keys / "ada").exists()
     locked = {"users": [{**ADA, "state": "locked"}]}
+    assert host.run(locked, check=True)["keyed"] == []
     assert host.run(locked, (["usermod", "--lock", "--expiredate", "1", "ada"], 0, ""))["left"] == []
     absent = {"users": [{**ADA, "state": "absent"}]}
     assert host.run(absent, (["userdel", "ada"], 0, ""))["left"] == []
