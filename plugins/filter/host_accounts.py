@@ -43,6 +43,10 @@ options:
     description: Accounts that are made otherwise, by name, with their numbers.
     type: dict
     default: {}
+  admitted:
+    description: Further public keys of those who have C(authorized_keys), in lists by name.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = """
@@ -74,13 +78,14 @@ def host_accounts(
     base: str,
     share: str,
     taken: Mapping[str, int] | None = None,
+    admitted: Mapping[str, Sequence[str]] | None = None,
 ) -> list[dict[str, Any]]:
     """The users of one host; an error with everything that is wrong in the list."""
     names = {*groups, *(name for members in groups.values() for name in members)}
     wrong = findings(users, names, {name: int(number) for name, number in (taken or {}).items()})
     if wrong:
         raise AnsibleFilterError("\n".join(wrong))
-    return accounts(users, host, groups, group, base, share)
+    return accounts(users, host, groups, group, base, share, admitted or {})
 
 
 class FilterModule:

@@ -13,7 +13,7 @@ author: aicluster.slurm contributors (@aicluster)
 description:
   - Holds those variables of the host that are described to their descriptions, like the check of a role's arguments,
     but for several roles at once, and without showing the descriptions.
-  - One that is not set is not wrong.
+  - One that is not set is not wrong. One that is set to nothing (V(null)) is, where it has a default.
 options:
   _input:
     description: Variables by name, each with C(type), C(choices) and so on, as C(argument_specs.yml) has them.
@@ -52,7 +52,16 @@ def wrong_variables(context: Context, described: Mapping[str, Any]) -> list[str]
     if not isinstance(described, Mapping):
         raise AnsibleFilterError(f"wrong_variables: found {type(described).__name__}; accepted: descriptions by name")
     values = {name: _plain(context[name]) for name in described if name in context}
-    return list(ArgumentSpecValidator(_plain(described)).validate(values).error_messages)
+    # Such as a key whose lines below it are all comments. It would not be the default, and no list.
+    nothing = [name for name, value in values.items() if value is None and "default" in described[name]]
+    said = {name: value for name, value in values.items() if name not in nothing}
+    return [
+        *(
+            f"{name}: found nothing; accepted: a {described[name].get('type', 'str')}, or no such line for the default"
+            for name in nothing
+        ),
+        *ArgumentSpecValidator(_plain(described)).validate(said).error_messages,
+    ]
 
 
 def _plain(value: Any) -> Any:

@@ -21,11 +21,18 @@ NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
 KEYS_HEADER = "# Written by Ansible (aicluster.slurm): changes made here are lost at the next run.\n"
 
+RECORD = "/var/lib/aicluster/people"
+"""Who was made on a host, so that those who leave the list are not forgotten."""
+
 NO_SUCH_GROUP = 6
 """The exit code of groupdel for what is gone: userdel removes a user's own group, too."""
 
 CHPASSWD = ["chpasswd"]
 """Reads the passwords from its standard input, where no list of processes shows them."""
+
+
+ASIDE = 'test ! -d "$1" || mount -t tmpfs -o ro,size=4k none "$1" && shift && exec "$@"'
+"""Runs a command in a mount namespace where a folder is another one that belongs to root."""
 
 
 class AccountsError(Exception):
@@ -52,7 +59,9 @@ class User:
     shell: str = "/bin/bash"
     comment: str = ""
     groups: tuple[str, ...] | None = None
-    """The further groups, and no others; None leaves them alone."""
+    """The further groups; None leaves them alone."""
+    only_these: bool = True
+    """Whether the user is in no other groups."""
     keys: tuple[str, ...] | None = None
     """The public keys that are admitted; None leaves their file alone."""
     password: str | None = field(default=None, repr=False)
@@ -135,9 +144,12 @@ def _secret(row: Sequence[str] | None) -> tuple[str, str]:
 # --- As it should be --------------------------------------------------------------------------------------------------
 
 
-def check(users: Sequence[User], groups: Sequence[Group], found: Database) -> list[Move]:
-    """The numbers that would change; AccountsError with everything that stands in the way."""
-    going = {user.name for user in users if user.state == ABSENT and ours(user, found)}
+def check(users: Sequence[User], groups: Sequence[Group], found: Database, busy: Collection[str] = ()) -> list[Move]:
+    """The numbers that would change; AccountsError with everything that stands in the way.
+
+    `busy` are the names of those who have processes, and so keep their account and its number for now.
+    """
+    going = {user.name for user in users if user.state == ABSENT and ours(user, found)} - {*busy}
     uids = {name: entry.uid for name, entry in found.users.items() if name not in going}
     users = [user for user in users if user.state != ABSENT]
     coming = [group for group in groups if group.present]
@@ -145,6 +157,11 @@ def check(users: Sequence[User], groups: Sequence[Group], found: Database) -> li
     wrong = [
         *_held("user", "uid", {user.name: user.uid for user in users}, uids),
         *_held("group", "gid", {group.name: group.gid for group in coming}, found.gids),
+        *(
+            f"group {group.name}: found the gid {found.gids[group.name]}; accepted: {group.gid}, else it is another one"
+            for group in groups
+            if not group.present and found.gids.get(group.name, group.gid) != group.gid
+        ),
         *(
             f"user {user.name}: found the group {name}, which is not there; accepted: a group of the host"
             for user in users
@@ -177,19 +194,22 @@ def _held(kind: str, number: str, wanted: Mapping[str, int], found: Mapping[str,
 
 
 def plan(
-    users: Sequence[User], groups: Sequence[Group], found: Database, passwords: Collection[str] = ()
+    users: Sequence[User],
+    groups: Sequence[Group],
+    found: Database,
+    passwords: Collection[str] = (),
+    busy: Collection[str] = (),
 ) -> list[Step]:
     """What makes the accounts as wanted, in an order that works; `passwords` names whose password is another one.
 
-    Users go before groups come, whose numbers or names they may have held; groups go last.
+    Users go before groups come, whose numbers or names they may have held; groups go last. Who is `busy` is locked
+    until the account can go.
     """
     gids = {**found.gids, **{group.name: group.gid for group in groups if group.present}}
     # The home stays: what is in it is nobody else's to throw away.
-    steps = [
-        Step(f"user {user.name} is there", ["userdel", user.name])
-        for user in users
-        if user.state == ABSENT and ours(user, found)
-    ]
+    going = [user for user in users if user.state == ABSENT and ours(user, found)]
+    steps = [_locked(user) for user in going if user.name in busy and not locked(found.users[user.name])]
+    steps += [Step(f"user {user.name} is there", ["userdel", user.name]) for user in going if user.name not in busy]
     for group in groups:
         steps += _group(group, found.gids.get(group.name)) if group.present else []
     for user in users:
@@ -223,6 +243,11 @@ def ours(user: User, found: Database) -> bool:
     return user.name in found.users and found.users[user.name].uid == user.uid
 
 
+def locked(entry: Entry) -> bool:
+    """Whether nobody comes in to the account, by no way."""
+    return entry.hash.startswith("!") and entry.expires == EXPIRED
+
+
 def _added(user: User) -> Step:
     further = ["--groups", ",".join(user.groups)] if user.groups else []
     home = ["--create-home" if user.create_home else "--no-create-home"]
@@ -238,8 +263,9 @@ def _locked(user: User) -> Step:
 
 
 def _changed(user: User, there: Entry, gids: Mapping[str, int], members: frozenset[str]) -> list[Step]:
-    """One usermod for all that differs."""
-    further = sorted(user.groups) if user.groups is not None else sorted(members)
+    """What differs: one usermod for nearly all of it."""
+    others = members if user.groups is None or not user.only_these else ()
+    further = sorted({*(user.groups or ()), *others})
     pairs = (
         ("uid", "--uid", str(there.uid), str(user.uid)),
         ("group", "--gid", str(there.gid), str(gids[user.group]) if user.group in gids else user.group),
@@ -250,18 +276,22 @@ def _changed(user: User, there: Entry, gids: Mapping[str, int], members: frozens
     )
     differ = [each for each in pairs if each[2] != each[3]]
     steps = []
-    if differ:
-        words = ", ".join(f"{what} {before or 'empty'}" for what, _option, before, _after in differ)
-        options = [word for _what, option, _before, after in differ for word in (option, after)]
-        steps.append(Step(f"user {user.name} has the {words}", ["usermod", *options, user.name]))
-    locked = there.hash.startswith("!") and there.expires == EXPIRED
-    if user.state == LOCKED and not locked:
+    if user.state == LOCKED and not locked(there):
         steps.append(_locked(user))
-    elif user.state == PRESENT and there.expires == EXPIRED:
+    # Apart from the rest, because it cannot change while the user is logged in.
+    for part in ([each for each in differ if each[0] != "home"], [each for each in differ if each[0] == "home"]):
+        if part:
+            words = ", ".join(f"{what} {before or 'empty'}" for what, _option, before, _after in part)
+            command = ["usermod", *(word for each in part for word in (each[1], each[3])), user.name]
+            if not user.create_home and {"--uid", "--gid"} & set(command):
+                # usermod would give all that is in the home to the new group, and on a share root may not.
+                command = ["unshare", "--mount", "sh", "-c", ASIDE, "sh", there.home, *command]
+            steps.append(Step(f"user {user.name} has the {words}", command))
+    if user.state == PRESENT and there.expires == EXPIRED:
         # A hash behind the mark is the password from before; without one there was none, and usermod refuses to unlock.
         unlock = ["--unlock"] if re.match(r"![$a-zA-Z0-9./_]", there.hash) and not user.no_password else []
         steps.append(Step(f"user {user.name} is locked", ["usermod", "--expiredate", "", *unlock, user.name]))
-    elif user.no_password and not there.hash.startswith(("!", "*")):
+    elif user.state == PRESENT and user.no_password and not there.hash.startswith(("!", "*")):
         steps.append(Step(f"user {user.name} has a password", ["usermod", "--lock", user.name]))
     return steps
 
@@ -269,6 +299,28 @@ def _changed(user: User, there: Entry, gids: Mapping[str, int], members: frozens
 def stored(entry: Entry) -> str:
     """The hash of the password as it is once a lock of ours is taken off."""
     return entry.hash.lstrip("!") if entry.expires == EXPIRED else entry.hash
+
+
+def recorded(text: str) -> dict[str, int]:
+    """The users of a record, by name."""
+    rows = (line.split() for line in text.splitlines())
+    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
+
+
+def left(users: Sequence[User], found: Database, before: Mapping[str, int]) -> dict[str, int]:
+    """Those of the record who are in no list, and still there."""
+    listed = {user.name for user in users}
+    return {
+        name: uid
+        for name, uid in before.items()
+        if name not in listed and name in found.users and found.users[name].uid == uid
+    }
+
+
+def record(users: Sequence[User], leftover: Mapping[str, int]) -> str:
+    """Who is there now, for `recorded`."""
+    there = {**leftover, **{user.name: user.uid for user in users if user.state != ABSENT}}
+    return "".join(f"{name} {uid}\n" for name, uid in sorted(there.items()))
 
 
 def keys_are_ours(user: User) -> bool:

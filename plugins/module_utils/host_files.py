@@ -29,6 +29,8 @@ class Folder:
     owner: str = ROOT
     group: str = ROOT
     mode: int = 0o755
+    once: bool = False
+    """Whether group and mode are its owner's to change. One that belongs to somebody else was left half made."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Block:
     """A regular expression: lines outside the block that match it go."""
     keep: str = ""
     """A regular expression: lines of the block as it is that match it stay. The block is then sorted."""
+    in_place_of: str = ""
+    """A line that the block stands for, and that comes back when it goes. A file without it gets no block."""
 
 
 @dataclass(frozen=True)
@@ -90,19 +94,29 @@ class Difference(NamedTuple):
 def with_block(text: str, block: Block) -> str:
     """The text with the block's lines where the block was, else at its end; an empty block goes."""
     begin, end = f"# BEGIN {block.name}", f"# END {block.name}"
-    lines = text.splitlines()
+    lines, instead = text.splitlines(), [block.in_place_of] if block.in_place_of else []
     if begin in lines and end in lines[lines.index(begin) :]:
         first, last = lines.index(begin), lines.index(end, lines.index(begin))
         head, old, tail = lines[:first], lines[first + 1 : last], lines[last + 1 :]
-    else:
+    elif not instead:
         head, old, tail = lines, [], []
+    elif block.in_place_of in lines:
+        at = lines.index(block.in_place_of)
+        head, old, tail = lines[:at], [], lines[at + 1 :]
+    else:
+        return text
     if block.without:
         head, tail = ([line for line in part if not re.search(block.without, line)] for part in (head, tail))
     content = block.content.splitlines()
     if block.keep:
         content = sorted({*content, *(line for line in old if re.search(block.keep, line))})
-    ours = [begin, *content, end] if content else []
+    ours = [begin, *content, end] if content else instead
     return "".join(line + "\n" for line in [*head, *ours, *tail])
+
+
+def with_lines(text: str, without: str, instead: str) -> str:
+    """The text with another line in the place of each that matches a regular expression."""
+    return "".join(f"{instead if re.search(without, line) else line}\n" for line in text.splitlines())
 
 
 def rights(owner: str, group: str, mode: int) -> str:
@@ -116,20 +130,23 @@ def rights(owner: str, group: str, mode: int) -> str:
 def differences(wanted: Sequence[Wanted]) -> list[Difference]:
     """What is not as it should be, in the order of `wanted`. Raises OSError and ValueError."""
     found = []
+    blocks: dict[str, str] = {}
     for each in wanted:
-        before, after = _before_and_after(each)
+        before, after = _before_and_after(each, blocks)
         if before != after:
             found.append(Difference(each, before, after))
     return found
 
 
-def _before_and_after(wanted: Wanted) -> tuple[str, str]:
+def _before_and_after(wanted: Wanted, blocks: dict[str, str]) -> tuple[str, str]:
+    """`blocks` has the texts of files as blocks before this one leave them."""
     path = wanted.path
     if isinstance(wanted, Absent):
         return (read_whole(path) or "empty\n" if os.path.lexists(path) else ""), ""
     if isinstance(wanted, Block):
-        before = read_whole(path)
-        return before, with_block(before, wanted)
+        before = blocks[path] if path in blocks else read_whole(path)
+        blocks[path] = with_block(before, wanted)
+        return before, blocks[path]
     if isinstance(wanted, Link):
         target = os.readlink(path) if os.path.islink(path) else ""
         return (f"link to {target}\n" if target else read_whole(path)), f"link to {wanted.target}\n"
@@ -141,6 +158,8 @@ def _before_and_after(wanted: Wanted) -> tuple[str, str]:
     if not there:
         return "", after
     status = os.stat(path)
+    if isinstance(wanted, Folder) and wanted.once and status.st_uid == uid(wanted.owner):
+        return after, after
     before = rights(str(status.st_uid), str(status.st_gid), stat.S_IMODE(status.st_mode))
     return before + (read_whole(path) if isinstance(wanted, File) else ""), after
 

@@ -31,6 +31,9 @@ CONTAINER = ["systemd-detect-virt", "--container"]
 SLURMD = ["slurmd", "-C"]
 NVIDIA = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
 
+CLOUD_HOSTS = "/etc/cloud/templates/hosts.debian.tmpl"
+"""What cloud-init writes /etc/hosts from, on Debian and Ubuntu, where it is told to (manage_etc_hosts)."""
+
 _PCI = "/sys/bus/pci/devices"
 _CGROUPS = "/sys/fs/cgroup"
 _VENDORS = {"0x10de": "NVIDIA", "0x1002": "AMD"}

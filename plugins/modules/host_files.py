@@ -42,6 +42,12 @@ options:
         description: In octal.
         type: str
         default: "0755"
+      once:
+        description:
+          - Whether group and mode are given when the folder is made, and then left to its owner. One that belongs to
+            somebody else counts as not made.
+        type: bool
+        default: false
   files:
     description: Files that are ours as a whole; the folders above them are made where they lack.
     type: list
@@ -66,6 +72,17 @@ options:
         type: list
         elements: str
         default: []
+      like:
+        description: A file of the host. Its lines come behind O(files[].content), as they are at each run.
+        type: path
+      without:
+        description: A regular expression. A line of O(files[].like) that matches it is replaced by O(files[].instead).
+        type: str
+        default: $.
+      instead:
+        description: A line.
+        type: str
+        default: ""
   links:
     description: Symbolic links.
     type: list
@@ -98,6 +115,11 @@ options:
         default: ""
       keep:
         description: A regular expression. Lines that are in the block and match it stay, and its lines are sorted.
+        type: str
+        default: ""
+      in_place_of:
+        description:
+          - A line that the block stands for, and that comes back when the block goes. A file without it gets no block.
         type: str
         default: ""
   absent:
@@ -174,9 +196,12 @@ commands:
   sample: [[systemctl, restart, chrony.service]]
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aicluster.slurm.plugins.module_utils import services as units
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, module_runner, require
+from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import read_whole
 from ansible_collections.aicluster.slurm.plugins.module_utils.host_files import (
     Absent,
     Block,
@@ -187,6 +212,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.host_files import 
     Wanted,
     differences,
     validate,
+    with_lines,
     write,
 )
 
@@ -211,7 +237,12 @@ def main() -> None:
                 "type": "list",
                 "elements": "dict",
                 "default": [],
-                "options": {"path": PATH, **RIGHTS, "mode": {"type": "str", "default": "0755"}},
+                "options": {
+                    "path": PATH,
+                    **RIGHTS,
+                    "mode": {"type": "str", "default": "0755"},
+                    "once": {"type": "bool", "default": False},
+                },
             },
             "files": {
                 "type": "list",
@@ -223,6 +254,9 @@ def main() -> None:
                     **RIGHTS,
                     "mode": {"type": "str", "default": "0644"},
                     "validate": {"type": "list", "elements": "str", "default": []},
+                    "like": {"type": "path"},
+                    "without": {"type": "str", "default": "$."},
+                    "instead": {"type": "str", "default": ""},
                 },
             },
             "links": {
@@ -241,6 +275,7 @@ def main() -> None:
                     "name": {"type": "str", "default": "aicluster.slurm"},
                     "without": {"type": "str", "default": ""},
                     "keep": {"type": "str", "default": ""},
+                    "in_place_of": {"type": "str", "default": ""},
                 },
             },
             "absent": {"type": "list", "elements": "path", "default": []},
@@ -260,14 +295,12 @@ def main() -> None:
     )
     params, run = module.params, module_runner(module)
     try:
-        wanted: list[Wanted] = [Absent(path) for path in params["absent"]]
-        wanted += [Folder(**{**each, "mode": octal(each["mode"])}) for each in params["folders"]]
-        wanted += [
-            File(**{**each, "mode": octal(each["mode"]), "validate": tuple(_there(module, each["validate"]))})
-            for each in params["files"]
-        ]
+        wanted: list[Wanted] = [Folder(**{**each, "mode": octal(each["mode"])}) for each in params["folders"]]
+        wanted += [_file(module, each) for each in params["files"]]
         wanted += [Link(**each) for each in params["links"]]
         wanted += [Block(**each) for each in params["blocks"]]
+        # Last: a block that goes may have named the file.
+        wanted += [Absent(path) for path in params["absent"]]
         services = [units.Service(**{**each, "reads": tuple(each["reads"])}) for each in params["services"]]
         found = differences(wanted)
         validate(run, found)
@@ -290,6 +323,18 @@ def main() -> None:
         paths=paths,
         commands=[*ending, *(step.command for step in planned)],
         diff=[*map(_diff, found), *([_services_diff(findings)] if findings else [])],
+    )
+
+
+def _file(module: AnsibleModule, params: dict[str, Any]) -> File:
+    like = with_lines(read_whole(params["like"]), params["without"], params["instead"]) if params["like"] else ""
+    return File(
+        params["path"],
+        params["content"] + like,
+        params["owner"],
+        params["group"],
+        octal(params["mode"]),
+        tuple(_there(module, params["validate"])),
     )
 
 

@@ -121,6 +121,9 @@ survey:
       held where it should be otherwise), and the C(strangers) that are installed.
     - C(munge), the SHA-256 of the key that munged runs with; empty where it does not run, or others can read the key.
     - C(account), whether it is there as it has to be, and C(conflicts) with it.
+    - C(groups), their numbers by name.
+    - C(people), whether M(aicluster.slurm.host_users) has made others.
+    - C(cloud_init), whether it is there, and so may write C(/etc/hosts) when the machine starts.
     - C(slurm) with its C(release), and where slurmd is installed C(slurmd) with how C(slurmd -C) ended, what it said,
       and the C(version).
     - C(share) with C(source) and C(fstype) where something is mounted, else what a mount would hide.
@@ -140,7 +143,7 @@ from functools import partial
 from typing import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aicluster.slurm.plugins.module_utils import host_survey, munge, packages, ssh
+from ansible_collections.aicluster.slurm.plugins.module_utils import accounts, host_survey, munge, packages, ssh
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import NOT_THERE, Result, module_runner
 from ansible_collections.aicluster.slurm.plugins.module_utils.host_survey import disk_size, in_time, read_file
 
@@ -219,7 +222,10 @@ def main() -> None:
                 "strangers": packages.matching(installed, asked["strangers"]),
             },
             "munge": munge.key_in_use(run_if_there),
+            "cloud_init": os.path.exists(host_survey.CLOUD_HOSTS),
             "conflicts": host_survey.account_conflicts(account, users, groups),
+            "groups": groups,
+            "people": bool(accounts.recorded(read_file(accounts.RECORD)).keys() - {account.user}),
             "account": host_survey.account_is_there(account, *map(read_file, ACCOUNTS)),
             # Nobody looks into what is mounted: a dead server would hold that up for ever.
             "share": {"source": source, "fstype": fstype, "hides": [] if source else host_survey.entries(share)},

@@ -18,6 +18,7 @@ description:
   - Everything is checked before anything changes. A number that is somebody else's is refused, and so is another number
     for an account that owns files or runs processes, because they would belong to nobody.
   - Keys and passwords of those who go are taken first, what those who come may do is given last.
+  - When something cannot be changed, all the rest is; then the module fails and says what, in the words of the tool.
 options:
   groups:
     description: Groups.
@@ -57,9 +58,13 @@ options:
         type: str
         required: true
       groups:
-        description: The further groups, and no others. Without it they are left alone.
+        description: The further groups. Without it they are left alone.
         type: list
         elements: str
+      groups_exclusive:
+        description: Whether the user is in none but O(users[].groups).
+        type: bool
+        default: true
       home:
         description: The home. When it changes, what was in the old one stays there.
         type: path
@@ -83,7 +88,9 @@ options:
         type: list
         elements: str
       password:
-        description: The password. Without it a password is left alone.
+        description:
+          - The password. Without it a password is left alone.
+          - Which ones were found to be right is noted beside O(record), so that not each of them is tried at each run.
         type: str
       password_lock:
         description: Whether a password that the account has is locked.
@@ -92,6 +99,7 @@ options:
       state:
         description:
           - V(locked) lets nobody in, by no way, and keeps everything. V(absent) removes the account and keeps the home.
+          - While a process of the user runs, V(absent) locks the account, and the module fails and names the processes.
           - An account of that name with another number is not ours, so V(absent) leaves it alone.
         type: str
         choices: [present, locked, absent]
@@ -100,6 +108,12 @@ options:
     description: Where the keys are, in a file for each user, which belongs to root. A line of sshd_config(5) names it.
     type: path
     default: /etc/ssh/authorized_keys.d
+  record:
+    description:
+      - A file with the users who were made. One of them who is not among O(users) any more is left alone, and the
+        module warns of that.
+    type: path
+    default: /var/lib/aicluster/people
   report_jobs:
     description: Whether Slurm is asked for jobs of those who are locked or absent; they run on.
     type: bool
@@ -149,6 +163,24 @@ commands:
   elements: list
   returned: success
   sample: [[groupadd, --gid, '20000', lab]]
+left:
+  description: Those who were made at an earlier time and are not among O(users) now. They are left alone.
+  type: list
+  elements: str
+  returned: success
+  sample: [joe]
+keyed:
+  description: Those for whom keys are given, also an empty list of them.
+  type: list
+  elements: str
+  returned: success
+  sample: [ada]
+kept:
+  description: Those who have a file of keys from an earlier time, while nothing is said about their keys now.
+  type: list
+  elements: str
+  returned: success
+  sample: [joe]
 jobs:
   description: Jobs of those who are locked or absent, each with C(id), C(user), C(state) and C(nodes).
   type: list
@@ -159,10 +191,11 @@ jobs:
 
 import ctypes
 import os
-from typing import Any, Callable, NamedTuple, Sequence
+from functools import lru_cache
+from typing import Any, Callable, Collection, Mapping, NamedTuple, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aicluster.slurm.plugins.module_utils import accounts
+from ansible_collections.aicluster.slurm.plugins.module_utils import accounts, passwords
 from ansible_collections.aicluster.slurm.plugins.module_utils.accounts import (
     ABSENT,
     LOCKED,
@@ -170,6 +203,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.accounts import (
     AccountsError,
     Database,
     Group,
+    Move,
     Step,
     User,
 )
@@ -178,9 +212,8 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
     Result,
     Runner,
     module_runner,
-    require,
 )
-from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import read_whole
+from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import read_whole, write_whole
 from ansible_collections.aicluster.slurm.plugins.module_utils.host_files import (
     Absent,
     Difference,
@@ -188,6 +221,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.host_files import 
     differences,
     write,
 )
+from ansible_collections.aicluster.slurm.plugins.module_utils.passwords import Pair
 
 Feed = Callable[[Sequence[str], str], Result]
 """Runs a command with a text as its standard input."""
@@ -206,7 +240,7 @@ class Plan(NamedTuple):
     passwords: dict[str, str]
     """Those that differ, by user."""
     admitted: list[Difference]
-    """Files of keys that come or change."""
+    """Files of keys that come or change, and the record."""
 
 
 def right_password(password: str, stored: str) -> bool:
@@ -217,66 +251,96 @@ def right_password(password: str, stored: str) -> bool:
     return bool(stored) and library.crypt(password.encode(), stored.encode()) == stored.encode()
 
 
-def busy(uid: int) -> list[str]:
-    """The processes of a user, by their numbers."""
-    found = []
-    for name in os.listdir(PROC):
+def password_pairs(users: Sequence[User], found: Database) -> dict[str, Pair]:
+    """The passwords that users are to have, and those that they have."""
+    return {
+        user.name: Pair(user.password, accounts.stored(found.users[user.name]))
+        for user in users
+        if user.state == PRESENT and user.password is not None and user.name in found.users
+    }
+
+
+def processes() -> dict[int, list[str]]:
+    """The processes of this host by the number of their user, each with its number and name."""
+    found: dict[int, list[str]] = {}
+    for number in filter(str.isdigit, os.listdir(PROC)):
         try:
-            if name.isdigit() and os.stat(f"{PROC}/{name}").st_uid == uid:
-                found.append(name)
-        except FileNotFoundError:
+            uid, name = os.stat(f"{PROC}/{number}").st_uid, read_whole(f"{PROC}/{number}/comm").strip()
+        except (FileNotFoundError, ProcessLookupError):
             continue  # it has ended
+        found.setdefault(uid, []).append(f"{number} ({name})")
     return found
 
 
-def refuse(run: Runner, users: Sequence[User], groups: Sequence[Group], found: Database) -> None:
-    """Everything that stands in the way, in one AccountsError."""
+def refuse(
+    run: Runner, moves: Sequence[Move], found: Database, running: Callable[[], Mapping[int, Sequence[str]]]
+) -> None:
+    """All that belongs to numbers that would change, in one AccountsError."""
     wrong = []
-    for move in accounts.check(users, groups, found):
+    for move in moves:
         homes = [entry.home for name, entry in found.users.items() if name == move.name and os.path.isdir(entry.home)]
-        running = busy(move.before) if move.kind == "user" else []
-        if running:
-            wrong.append(f"{move.kind} {move.name}: found the process {running[0]} with the number {move.before}")
+        there = running().get(move.before, ()) if move.kind == "user" else ()
+        if there:
+            wrong.append(f"{move.kind} {move.name}: found the process {there[0]} with the number {move.before}")
         else:
             files = run(accounts.owned(move, homes, read_whole(MOUNTS))).stdout.splitlines()
             wrong += [f"{move.kind} {move.name}: found {path} with the number {move.before}" for path in files[:1]]
-    wrong = [f"{text}; accepted: that number, or nothing that it owns" for text in wrong]
-    for user in users:
-        running = busy(user.uid) if user.state == ABSENT and accounts.ours(user, found) else []
-        if running:
-            wrong.append(f"user {user.name}: found the process {running[0]}; accepted: none, or state locked")
     if wrong:
-        raise AccountsError("\n".join(wrong))
+        raise AccountsError("\n".join(f"{text}; accepted: that number, or nothing that it owns" for text in wrong))
 
 
-def look(users: Sequence[User], groups: Sequence[Group], found: Database, folder: str) -> Plan:
-    """All that is not as it should be. Raises OSError and ValueError."""
-    passwords = {
+def look(
+    users: Sequence[User],
+    groups: Sequence[Group],
+    found: Database,
+    folder: str,
+    busy: Collection[str],
+    known: Collection[str],
+) -> Plan:
+    """All that is not as it should be; `known` have the right password. Raises OSError and ValueError."""
+    pairs = password_pairs(users, found)
+    wrong = {
         user.name: user.password
         for user in users
         if user.state == PRESENT and user.password is not None
-        if user.name not in found.users or not right_password(user.password, accounts.stored(found.users[user.name]))
+        if user.name not in pairs or (user.name not in known and not right_password(*pairs[user.name]))
     }
     files = [(f"{folder}/{user.name}", accounts.keys_text(user)) for user in users if accounts.keys_are_ours(user)]
     return Plan(
         differences([Absent(path) for path, text in files if not text]),
-        accounts.plan(users, groups, found, passwords),
-        passwords,
+        accounts.plan(users, groups, found, wrong, busy),
+        wrong,
         differences([File(path, text) for path, text in files if text]),
     )
 
 
-def carry_out(plan: Plan, run: Runner, feed: Feed) -> None:
-    """Make it so. Raises CommandError and OSError."""
+def keys_from_before(folder: str, names: Sequence[str]) -> list[str]:
+    """Those of the users who have a file of keys that we wrote."""
+    return [name for name in names if read_whole(f"{folder}/{name}").startswith(accounts.KEYS_HEADER)]
+
+
+def carry_out(plan: Plan, run: Runner, feed: Feed) -> list[str]:
+    """Make it so, as far as it can be; what could not. Raises OSError."""
+    failed = []
     for difference in plan.revoked:
         write(difference)
-    passwords = "".join(f"{name}:{password}\n" for name, password in plan.passwords.items())
+    lines = "".join(f"{name}:{password}\n" for name, password in plan.passwords.items())
     for step in plan.steps:
-        result = feed(step.command, passwords) if step.command == accounts.CHPASSWD else run(step.command)
-        if not (step.command[0] == "groupdel" and result.rc == accounts.NO_SUCH_GROUP):
-            require(result)
+        result = feed(step.command, lines) if step.command == accounts.CHPASSWD else run(step.command)
+        if result.rc and not (step.command[0] == "groupdel" and result.rc == accounts.NO_SUCH_GROUP):
+            failed.append(f"{step.finding}: {CommandError(result)}")
     for difference in plan.admitted:
         write(difference)
+    return failed
+
+
+def remember(path: str, pairs: Mapping[str, Pair], known: set[str]) -> None:
+    """Note passwords that are right. Raises OSError."""
+    before = read_whole(path)
+    text = passwords.recorded(pairs, known, before)
+    if text != before:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        write_whole(path, text, 0o600)
 
 
 def main() -> None:
@@ -304,6 +368,7 @@ def main() -> None:
                     "uid": number,
                     "group": name,
                     "groups": {"type": "list", "elements": "str"},
+                    "groups_exclusive": {"type": "bool", "default": True},
                     "home": {"type": "path", "required": True},
                     "create_home": {"type": "bool", "default": True},
                     "shell": {"type": "path", "default": "/bin/bash"},
@@ -315,6 +380,7 @@ def main() -> None:
                 },
             },
             "keys_folder": {"type": "path", "default": "/etc/ssh/authorized_keys.d", "no_log": False},
+            "record": {"type": "path", "default": accounts.RECORD},
             "report_jobs": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -330,32 +396,71 @@ def main() -> None:
     users = [_user(each) for each in params["users"]]
     try:
         found = accounts.parse(*map(read_whole, FILES))
-        refuse(run, users, groups, found)
-        plan = look(users, groups, found, params["keys_folder"])
+        running = lru_cache(maxsize=None)(processes)
+        going = [user for user in users if user.state == ABSENT and accounts.ours(user, found)]
+        busy = {user.name: running()[user.uid] for user in going if user.uid in running()}
+        refuse(run, accounts.check(users, groups, found, busy), found, running)
+        left = accounts.left(users, found, accounts.recorded(read_whole(params["record"])))
+        verified = os.path.join(os.path.dirname(params["record"]), "passwords")
+        known = passwords.unchanged(password_pairs(users, found), read_whole(verified))
+        plan = look(users, groups, found, params["keys_folder"], busy, known)
+        plan.admitted.extend(differences([File(params["record"], accounts.record(users, left))]))
+        kept = keys_from_before(params["keys_folder"], [*left, *(user.name for user in users if user.keys is None)])
         jobs = _jobs(module, run, users, found) if params["report_jobs"] else []
+        failed = []
         if not module.check_mode:
-            carry_out(plan, run, feed)
+            failed = carry_out(plan, run, feed)
+            before, after = (password_pairs(users, each) for each in (found, accounts.parse(*map(read_whole, FILES))))
+            # What chpasswd left as it was is none that is known to be right.
+            wrong = {name for name in plan.passwords if after.get(name) == before.get(name)}
+            remember(verified, {name: pair for name, pair in after.items() if name not in wrong}, known)
+        failed += [
+            f"user {name}: found on {os.uname().nodename} {_some(texts)}; accepted: no process. The account is locked,"
+            " and goes at the next run after they have ended"
+            for name, texts in busy.items()
+        ]
     except (AccountsError, ValueError, OSError, CommandError) as error:
         module.fail_json(msg=f"host_users: {error}")
     for job in jobs:
         module.warn(
             f"job {job['id']} of {job['user']}, who is no longer let in, is {job['state']} {job['nodes']}".rstrip()
         )
+    for leaver in left:
+        module.warn(
+            f"user {leaver} was made here and is not in the list any more, so account and keys stay as they are;"
+            " state: locked or absent says what becomes of them"
+        )
+    for keeper in set(kept).difference(left):
+        module.warn(
+            f"user {keeper}: authorized_keys is not in the list any more, so the keys stay as they are;"
+            " an empty list takes them away"
+        )
     findings = [step.finding for step in plan.steps]
     files = [difference.wanted.path for difference in [*plan.revoked, *plan.admitted]]
-    module.exit_json(
-        changed=bool(findings or files),
-        found=[*findings, *files],
-        commands=[step.command for step in plan.steps],
-        jobs=jobs,
-        diff=[
+    result = {
+        "changed": bool(findings or files),
+        "found": [*findings, *files],
+        "commands": [step.command for step in plan.steps],
+        "left": sorted(left),
+        "keyed": [user.name for user in users if user.state == PRESENT and user.keys is not None],
+        "kept": kept,
+        "jobs": jobs,
+        "diff": [
             *([{"header": "accounts", "before": "\n".join([*findings, ""]), "after": ""}] if findings else []),
             *(
                 {"before_header": path, "after_header": path, "before": difference.before, "after": difference.after}
                 for path, difference in zip(files, [*plan.revoked, *plan.admitted])
             ),
         ],
-    )
+    }
+    if failed:
+        module.fail_json(msg="\n".join(["host_users: all others are as they should be.", *failed]), **result)
+    module.exit_json(**result)
+
+
+def _some(processes: Sequence[str]) -> str:
+    more = f" and {len(processes) - 5} more" if len(processes) > 5 else ""
+    return f"the processes {', '.join(processes[:5])}{more}"
 
 
 def _user(params: dict[str, Any]) -> User:
@@ -363,6 +468,7 @@ def _user(params: dict[str, Any]) -> User:
     return User(
         **fields,
         groups=None if params["groups"] is None else tuple(params["groups"]),
+        only_these=params["groups_exclusive"],
         keys=None if params["authorized_keys"] is None else tuple(params["authorized_keys"]),
         password=params["password"],
         no_password=params["password_lock"],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible_collections.aicluster.slurm.plugins.module_utils.accounts import ABSENT, NAME, PRESENT, STATES
 
@@ -17,6 +17,7 @@ FIELDS = {
     "uid": int,
     "group": str,
     "groups": list,
+    "groups_exclusive": bool,
     "home": str,
     "shell": str,
     "comment": str,
@@ -26,6 +27,9 @@ FIELDS = {
     "hosts": list,
     "state": str,
 }
+
+# Another spelling of the same folder would differ at each run.
+HOME = re.compile(r"(/(?!\.{1,2}(/|$))[^/:\n]+)+")
 
 # A kind of key and its Base64, after options of sshd(8) if there are any.
 KEY = re.compile(r'(?:\S(?:[^"\n]|"[^"\n]*")* )?(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-\S+ [A-Za-z0-9+/]{32,}={0,3}(?: [^\n]*)?')
@@ -100,6 +104,12 @@ def _words(user: Mapping[str, Any], names: Collection[str]) -> list[str]:
     return [
         "" if state in STATES else f"state: found {state}; accepted: {', '.join(STATES)}",
         f"password: {reason}; accepted: {PASSWORD_LENGTH} characters or more, and not digits only" if reason else "",
+        # Nowhere is said by another word, because it takes accounts away.
+        "hosts: found none; accepted: hosts and groups, or state absent" if user.get("hosts") == [] else "",
+        *(f"groups: found {each} twice; accepted: once" for each in _twice(user.get("groups", []))),
+        ""
+        if "home" not in user or HOME.fullmatch(user["home"])
+        else f"home: found {user['home']!r}; accepted: such as /data/home/ada, without a slash at the end",
         *(
             f"hosts: found {each}; accepted: hosts and groups of the inventory"
             for each in user.get("hosts", [])
@@ -107,10 +117,14 @@ def _words(user: Mapping[str, Any], names: Collection[str]) -> list[str]:
         ),
         *(
             f"{key}: found a colon or a line break; accepted: a text without"
-            for key in ("comment", "home", "shell")
+            for key in ("comment", "shell")
             if re.search(r"[:\n]", user.get(key, ""))
         ),
     ]
+
+
+def _twice(values: Sequence[Any]) -> list[Any]:
+    return [value for value, count in Counter(map(str, values)).items() if count > 1]
 
 
 def _keys(user: Mapping[str, Any]) -> list[str]:
@@ -118,6 +132,55 @@ def _keys(user: Mapping[str, Any]) -> list[str]:
         f"authorized_keys: found no public key at place {number}; accepted: such as `ssh-ed25519 AAAA... ada@laptop`"
         for number, key in enumerate(user.get("authorized_keys", []), 1)
         if not isinstance(key, str) or PRIVATE.search(key) or not KEY.fullmatch(key)
+    ]
+
+
+def group_findings(
+    groups: Sequence[Mapping[str, Any]],
+    users: Sequence[Mapping[str, Any]],
+    cluster: tuple[str, int],
+    there: Mapping[str, int],
+    coming: bool,
+) -> list[str]:
+    """All that is wrong with the groups of a host, and with those that its users are in.
+
+    `users` are as `accounts` returns them, `cluster` is the cluster's own group, `there` are the host's, and packages
+    that are `coming` may bring more.
+    """
+    present = {each["name"]: each["gid"] for each in groups if each.get("state") != ABSENT}
+    wrong = [f"found the name {name} twice; accepted: once" for name in _twice([each["name"] for each in groups])]
+    wrong += [f"found the gid {gid} twice; accepted: once" for gid in _twice([*present.values(), cluster[1]])]
+    for each in groups:
+        wrong += [f"{each['name']}: {text}" for text in _of_group(each, cluster[0], there.get(each["name"])) if text]
+    found = [f"common_groups: {text}" for text in wrong]
+    gone = {each["name"] for each in groups} - {*present}
+    known = ({*there, *present} - gone) | {cluster[0]}
+    for user in users:
+        if user["state"] != ABSENT:
+            where = f"common_users: {user['name']}: found the group"
+            # A group of a package is nobody's primary one.
+            names = [user["group"], *([] if coming else user.get("groups", ()))]
+            found += [
+                f"{where} {name}, which is not there; accepted: one of common_groups or of the host"
+                for name in dict.fromkeys(names)
+                if name not in known
+            ]
+    return found
+
+
+def _of_group(group: Mapping[str, Any], cluster: str, there: int | None) -> list[str]:
+    name, gid = group["name"], group["gid"]
+    absent = group.get("state") == ABSENT
+    return [
+        "" if NAME.fullmatch(name) else "name: accepted: lower-case letters, digits, _ and -, 32 at most",
+        "name: found that of the cluster's own group; accepted: another one" if name == cluster else "",
+        "" if gid >= 1000 and gid not in NOBODY else f"gid: found {gid}; accepted: 1000 or more, below is the system's",
+        f"state: found absent for the gid {gid}, while the host has {there}; accepted: its own number, from 1000"
+        if absent and there is not None and there != gid
+        else "",
+        f"gid: found {gid} for a group that the system has as {there}; accepted: a name of its own"
+        if not absent and there is not None and there < 1000
+        else "",
     ]
 
 
@@ -136,7 +199,26 @@ def inside(path: str, folder: str) -> bool:
     return path.startswith(folder.rstrip("/") + "/")
 
 
-AS_SAID = ("name", "uid", "groups", "shell", "comment", "password", "authorized_keys")
+def login_findings(
+    wanted: Sequence[Mapping[str, Any]], login: str, by_password: bool, passwords: bool, key: str
+) -> list[str]:
+    """What would keep Ansible out of a host: `login` is who it comes as, `passwords` whether sshd takes any."""
+    wrong = [
+        f"common_users: {login}: state: found {user['state']} on this host; accepted: {PRESENT}, because Ansible"
+        f" logs in as {login}"
+        for user in wanted
+        if user["name"] == login and user["state"] != PRESENT
+    ]
+    if by_password and not passwords:
+        found = "common_ssh_password: found false, while Ansible logs in by a password"
+        if not key:
+            wrong.append(f"{found} and there is no common_control_key; accepted: true, or a key that lets Ansible in")
+        elif not login:
+            wrong.append(f"{found} and nothing says as whom; accepted: true, or ansible_user in the inventory")
+    return wrong
+
+
+AS_SAID = ("name", "uid", "groups", "groups_exclusive", "shell", "comment", "password", "authorized_keys")
 """What the module takes as it was said, or leaves alone."""
 
 
@@ -147,12 +229,15 @@ def accounts(
     primary: str,
     base: str,
     share: str,
+    admitted: Mapping[str, Sequence[str]],
 ) -> list[dict[str, Any]]:
-    """The users of the module host_users on one host."""
+    """The users of the module host_users on one host; `admitted` are further keys of those who have keys, by name."""
     wanted = []
     for user in users:
         home = home_of(user, base)
         fields = {key: user[key] for key in AS_SAID if key in user}
+        if "authorized_keys" in user:
+            fields["authorized_keys"] = [*user["authorized_keys"], *admitted.get(user["name"], ())]
         here = user.get("state", PRESENT) if on_host(user, host, groups) else ABSENT
         wanted.append(
             {
@@ -167,18 +252,40 @@ def accounts(
     return wanted
 
 
-def homes(
-    users: Sequence[Mapping[str, Any]], primary: tuple[str, int], gids: Mapping[str, int], base: str, share: str
-) -> list[dict[str, str]]:
-    """The folders that the server makes on the share; numbers, because the server need not know the names yet."""
-    known = {primary[0]: primary[1], **gids}
+class Listed(NamedTuple):
+    """The people of one host, as its variables have them."""
+
+    host: str
+    users: Sequence[Mapping[str, Any]]
+    gids: Mapping[str, int]
+    """Groups that are named there."""
+
+
+def homes(lists: Sequence[Listed], primary: tuple[str, int], base: str, share: str) -> list[dict[str, Any]]:
+    """The folders that the server makes on the share for those of all hosts; AccountsError where hosts differ.
+
+    Numbers, because the server need not know the names.
+    """
+    people: dict[str, tuple[str, tuple[str, str, str]]] = {}
+    wrong = []
+    for listed in lists:
+        gids = {primary[0]: primary[1], **listed.gids}
+        # What is no user at all is said where each list is looked through.
+        users = [user for user in listed.users if {"name", "uid"} <= user.keys() and user.get("state") != ABSENT]
+        for user in users:
+            group = user.get("group", primary[0])
+            record = (str(user["uid"]), str(gids.get(group, group)), home_of(user, base))
+            other, before = people.setdefault(user["name"], (listed.host, record))
+            where = f"common_users: {user['name']}"
+            wrong += [
+                f"{where}: found the {what} {old} on {other} and {new} on {listed.host}; accepted: the same everywhere"
+                for what, old, new in zip(("uid", "primary group", "home"), before, record)
+                if old != new
+            ]
+    if wrong:
+        raise AccountsError("\n".join(wrong))
     return [
-        {
-            "path": home_of(user, base),
-            "owner": str(user["uid"]),
-            "group": str(known.get(user.get("group", primary[0]), user.get("group"))),
-            "mode": "0700",
-        }
-        for user in users
-        if user.get("state", PRESENT) != ABSENT and inside(home_of(user, base), share)
+        {"path": home, "owner": uid, "group": gid, "mode": "0700", "once": True}
+        for _host, (uid, gid, home) in people.values()
+        if inside(home, share)
     ]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,13 +34,13 @@ class Keys:
 def sources(
     mesh: Mapping[str, Sequence[str]] | str, groups: Mapping[str, Sequence[str]], hosts: Sequence[str]
 ) -> dict[str, list[str]]:
-    """By host, who may reach it; itself always. MeshError for names that nobody has."""
+    """By host, who may reach it; itself always. MeshError with all that is wrong in the map."""
     if mesh == ALL:
         return {host: list(hosts) for host in hosts}
-    if isinstance(mesh, str):
-        raise MeshError(
-            f"common_ssh_mesh: found {mesh}; accepted: {ALL}, or a map of hosts and groups to lists of them"
-        )
+    wrong = _findings(mesh, {*groups, *GROUPS, *hosts})
+    if wrong:
+        raise MeshError("\n".join(f"common_ssh_mesh: {text}" for text in wrong))
+    assert isinstance(mesh, Mapping)
     reached = {host: {host} for host in hosts}
     for origin, targets in mesh.items():
         for target in targets:
@@ -49,11 +49,23 @@ def sources(
     return {host: [each for each in hosts if each in reached[host]] for host in hosts}
 
 
+def _findings(mesh: Any, names: Collection[str]) -> list[str]:
+    if not isinstance(mesh, Mapping):
+        return [f"found {mesh}; accepted: {ALL}, or a map of hosts and groups to lists of them"]
+    wrong = [
+        f"{origin}: found {targets}; accepted: a list of hosts and groups"
+        for origin, targets in mesh.items()
+        if isinstance(targets, str) or not isinstance(targets, Sequence)
+    ]
+    if wrong:
+        return wrong
+    named = dict.fromkeys(name for origin, targets in mesh.items() for name in (origin, *targets))
+    return [f"found {name}; accepted: a host or a group of the inventory" for name in named if name not in names]
+
+
 def _members(name: str, groups: Mapping[str, Sequence[str]], hosts: Sequence[str]) -> list[str]:
     if name in hosts:
         return [name]
-    if name not in groups and name not in GROUPS:
-        raise MeshError(f"common_ssh_mesh: found {name}; accepted: a host or a group of the inventory")
     members = set(groups.get(name) or ())
     return [host for host in hosts if host in members]
 

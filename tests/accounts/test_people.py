@@ -107,6 +107,20 @@ def test_a_node_refuses_who_has_no_job_there(lab: Lab) -> None:
     assert "pam_slurm_adopt: you have no active jobs on this node" in said
 
 
+def test_pam_of_a_node_has_what_adoption_needs(lab: Lab) -> None:
+    node, head = lab.host("node1"), lab.cluster.head
+    stack = node.output("cat /etc/pam.d/sshd").splitlines()
+    assert [line for line in stack if line.startswith(("account", "-account"))][-1].split()[1:3] == [
+        "required",
+        "pam_slurm_adopt.so",
+    ]
+    assert "@include common-session" not in stack
+    assert "pam_systemd" not in node.output("cat /etc/pam.d/aicluster-session | grep -v '^#'")
+    assert "aicluster" not in head.output("cat /etc/pam.d/sshd")
+    # The stack as a whole works: the cluster's user is exempt.
+    assert head.output(f"cd / && runuser -u {lab.cluster.user} -- ssh -o BatchMode=yes node1 hostname") == "node1"
+
+
 @pytest.mark.usefixtures("first")
 def test_the_password_is_the_one(lab: Lab) -> None:
     compare = """perl -e 'chomp($_ = <STDIN>); print crypt($ARGV[0], $_) eq $_ ? "same" : "another"'"""
@@ -152,6 +166,75 @@ def test_a_weak_password_is_refused_before_anything_changes(lab: Lab, password: 
     assert run.rc == 2
     assert "boss: password: found" in run.said
     assert f"found {password}" not in run.said
+
+
+@pytest.mark.usefixtures("first")
+def test_a_home_is_its_owners_once_it_is_made(lab: Lab) -> None:
+    head = lab.cluster.head
+    head.output("chmod 0750 /data/home/ada && touch /data/home/ada/thesis && chown ada:lab /data/home/ada/thesis")
+    run = lab.play(people(lab, ada={"group": "cluster"}))
+    assert run.rc == 0, run.said
+    assert head.output("id -gn ada") == "cluster"
+    # What is on the share may not be changed by root of every host, so nobody tries.
+    assert head.output("stat -c '%G %a' /data/home/ada") == "lab 750"
+    assert head.output("stat -c %G /data/home/ada/thesis") == "lab"
+    back = lab.play(people(lab))
+    assert back.rc == 0, back.said
+    assert head.output("id -gn ada") == "lab"
+
+
+@pytest.mark.usefixtures("first")
+def test_who_is_new_on_one_host_has_a_home_at_once(lab: Lab) -> None:
+    variables = people(lab)
+    variables["common_users"].append({"name": "newton", "uid": 20005, "hosts": ["head"]})
+    run = lab.play(variables, "--limit", "head0")
+    assert run.rc == 0, run.said
+    assert lab.host("nfs0").output("stat -c '%u %a' /data/home/newton") == "20005 700"
+    variables["common_users"][-1]["state"] = "absent"
+    gone = lab.play(variables, "--limit", "head0")
+    assert gone.rc == 0, gone.said
+
+
+@pytest.mark.usefixtures("first")
+def test_a_process_of_somebody_who_goes_holds_up_nobody_else(lab: Lab) -> None:
+    nfs = lab.host("nfs0")
+    nfs.output("runuser -u eve -- setsid sleep 600 >/dev/null 2>&1 &")
+    run = lab.play(people(lab, eve={"state": "absent"}, ada={"comment": "Ada Lovelace"}))
+    assert run.rc == 2
+    assert "user eve: found on nfs0 the processes " in run.said
+    assert "(sleep); accepted: no process" in run.said
+    for machine in lab.cluster.machines:
+        assert machine.output("getent passwd ada | cut -d: -f5") == "Ada Lovelace"
+        assert machine.shell.run("getent passwd eve").rc == (0 if machine.name == "nfs0" else 2)
+        assert machine.shell.run("test -e /etc/ssh/authorized_keys.d/eve").rc == 1
+    assert nfs.output("getent shadow eve | cut -d: -f8") == "1"
+    nfs.output("pkill -u eve sleep")
+    again = lab.play(people(lab))
+    assert again.rc == 0, again.said
+
+
+@pytest.mark.usefixtures("first")
+def test_who_leaves_the_list_is_named_and_no_other_key_lets_them_in(lab: Lab) -> None:
+    variables = people(lab)
+    variables["common_users"] = [each for each in variables["common_users"] if each["name"] != "ada"]
+    run = lab.play(variables)
+    assert (run.rc, "user ada was made here and is not in the list any more" in run.said) == (0, True), run.said
+    assert lab.login("ada", "nfs0", "ada") == (0, "ada")
+    assert lab.login("ada", "nfs0", "own")[0] == 255
+    back = lab.play(people(lab))
+    assert back.rc == 0, back.said
+
+
+@pytest.mark.usefixtures("first")
+def test_groups_of_the_system_are_refused_before_anything_changes(lab: Lab) -> None:
+    variables = people(lab) | {
+        "common_groups": [{"name": "sudo", "gid": 27, "state": "absent"}],
+        "preflight_full": False,
+    }
+    run = lab.play(variables, playbook=str(ROOT / "playbooks" / "preflight.yml"))
+    assert run.rc == 2
+    assert "node1: common_groups: sudo: gid: found 27; accepted: 1000 or more" in run.said
+    assert "node1: common_users: ada: found the group lab, which is not there" not in run.said
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.aicluster.slurm.plugins.filter.home_folders import home_folders
 from ansible_collections.aicluster.slurm.plugins.filter.host_accounts import host_accounts
+from ansible_collections.aicluster.slurm.plugins.filter.people_findings import people_findings
 from ansible_collections.aicluster.slurm.plugins.filter.ssh_mesh import ssh_mesh
 
 BODY = "AAAAC3NzaC1lZDI1NTE5AAAAIFr0mTheLab0123456789"
@@ -54,6 +55,18 @@ def test_all_that_is_wrong_with_people() -> None:
     assert len(str(error.value).splitlines()) == 2
 
 
+def test_people_findings() -> None:
+    users = host_accounts([{**ADA, "group": "lab", "state": "locked"}], "head0", GROUPS, "cluster", "/home", "/data")
+    # As an INI file has them.
+    groups: list[dict[str, Any]] = [{"name": "lab", "gid": "20000"}]
+    way = {"login": "ada", "by_password": True, "passwords": False, "key": ""}
+    assert people_findings(users, groups, {"cluster": "10000"}, {"users": 100}, False) == []
+    assert people_findings(users, groups, {"cluster": 10000}, {}, False, {**way, "login": "bob", "key": "k"}) == []
+    assert len(people_findings(users, groups, {"cluster": 10000}, {}, False, way)) == 2
+    present = [{**users[0], "state": "present"}]
+    assert len(people_findings(present, [], {"cluster": 10000}, {}, False)) == 1
+
+
 def test_home_folders() -> None:
     users = [
         ADA,
@@ -68,6 +81,56 @@ def test_home_folders() -> None:
         ("/data/home/bob", "20002", "20000", "0700"),
         ("/data/home/ann", "20005", "users", "0700"),
     ]
+
+
+class Hostvars(dict[str, dict[str, Any]]):
+    """Ansible's variables, with what was looked at."""
+
+    def raw_get(self, name: str) -> dict[str, Any]:
+        return self[name]
+
+
+def test_homes_of_the_people_of_all_hosts() -> None:
+    everybody = [ADA]
+    bob = {"name": "bob", "uid": 20002, "group": "lab", "hosts": ["head"]}
+    variables: dict[str, dict[str, Any]] = {
+        "nfs0": {"common_users": everybody},
+        "head0": {"common_users": [*everybody, bob], "common_groups": [{"name": "lab", "gid": 20000}]},
+        "node1": {"common_users": everybody},
+        "node2": {},
+    }
+    for hostvars in (variables, Hostvars(variables)):
+        folders = home_folders(
+            everybody, "/data/home", "/data", {"cluster": 10000}, "nfs0", ["nfs0", "head0", "node1", "node2"], hostvars
+        )
+        assert folders == [
+            {"path": "/data/home/ada", "owner": "20001", "group": "10000", "mode": "0700", "once": True},
+            {"path": "/data/home/bob", "owner": "20002", "group": "20000", "mode": "0700", "once": True},
+        ]
+
+
+def test_people_who_are_others_on_another_host() -> None:
+    other = {**ADA, "uid": 20009, "group": "lab", "home": "/home/ada"}
+    hostvars = {"n0": {}, "n1": {"common_users": [other], "common_groups": [{"name": "lab", "gid": 20000}]}}
+    with pytest.raises(AnsibleFilterError) as error:
+        home_folders([ADA], "/data/home", "/data", {"cluster": 10000}, "n0", ["n0", "n1"], hostvars)
+    assert str(error.value).splitlines() == [
+        "common_users: ada: found the uid 20001 on n0 and 20009 on n1; accepted: the same everywhere",
+        "common_users: ada: found the primary group 10000 on n0 and 20000 on n1; accepted: the same everywhere",
+        "common_users: ada: found the home /data/home/ada on n0 and /home/ada on n1; accepted: the same everywhere",
+    ]
+    other["state"] = "absent"
+    assert len(home_folders([ADA], "/data/home", "/data", {"cluster": 10000}, "n0", ["n0", "n1"], hostvars)) == 1
+
+
+def test_a_list_that_is_a_template_is_looked_at_on_each_host() -> None:
+    class Templated(Hostvars):
+        def raw_get(self, name: str) -> dict[str, Any]:
+            return {**self[name], "common_users": "{{ lab_people }}"}
+
+    hostvars = Templated({"n1": {"common_users": [ADA]}, "n2": {"common_users": [{"name": "bob", "uid": 20002}]}})
+    folders = home_folders([], "/data/home", "/data", {"cluster": 10000}, "n0", ["n1", "n2"], hostvars)
+    assert [folder["owner"] for folder in folders] == ["20001", "20002"]
 
 
 def host(name: str, address: str) -> dict[str, Any]:

@@ -122,6 +122,11 @@ def test_wrong_variables() -> None:
     found = wrong(cluster_uid="ten", head_adopt="drop", nodes_hardware={"cores": 2})
     assert [next(name for name in described if name in text or "cores" in text) for text in found]
     assert len(found) == 3
+    listed = {"common_users": {"type": "list", "default": []}, "nodes_hardware": {"type": "dict"}}
+    nothing = Environment().from_string("").new_context({"common_users": None, "nodes_hardware": None})
+    assert use("wrong_variables", nothing, listed) == [
+        "common_users: found nothing; accepted: a list, or no such line for the default"
+    ]
     with pytest.raises(AnsibleFilterError, match="found list; accepted: descriptions by name"):
         use("wrong_variables", Environment().from_string("").new_context({}), [])
 

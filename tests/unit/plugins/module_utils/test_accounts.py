@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils.accounts import (
     ABSENT,
+    ASIDE,
     CHPASSWD,
     KEYS_HEADER,
     LOCKED,
@@ -80,28 +81,40 @@ def test_who_comes_locked() -> None:
     assert commands([replace(ADA, state=LOCKED)], [LAB], EMPTY)[-1] == "usermod --lock --expiredate 1 ada"
 
 
-def test_all_that_differs_by_one_command() -> None:
+def test_all_that_differs_by_one_command_but_the_home() -> None:
+    # The home cannot change while the user is logged in, the rest can.
     steps = plan([replace(ADA, group="users", home="/home/ada", shell="/bin/zsh", comment="", groups=())], [], FOUND)
     assert [step.command for step in steps] == [
-        [
-            "usermod",
-            "--gid",
-            "100",
-            "--groups",
-            "",
-            "--home",
-            "/home/ada",
-            "--shell",
-            "/bin/zsh",
-            "--comment",
-            "",
-            "ada",
-        ]
+        ["usermod", "--gid", "100", "--groups", "", "--shell", "/bin/zsh", "--comment", "", "ada"],
+        ["usermod", "--home", "/home/ada", "ada"],
     ]
-    assert steps[0].finding == (
-        "user ada has the group 20000, groups sudo,video, home /data/home/ada, shell /bin/bash, comment Ada"
-    )
+    assert [step.finding for step in steps] == [
+        "user ada has the group 20000, groups sudo,video, shell /bin/bash, comment Ada",
+        "user ada has the home /data/home/ada",
+    ]
     assert commands([replace(BOB, uid=20009)]) == ["usermod --uid 20009 bob"]
+
+
+def test_groups_beside_those_that_are_there() -> None:
+    more = replace(ADA, groups=("adm", "video"), only_these=False)
+    assert commands([more]) == ["usermod --groups adm,sudo,video ada"]
+    assert commands([replace(more, groups=("sudo",))]) == []
+
+
+def test_what_is_in_a_home_on_the_share_stays_as_it_is() -> None:
+    aside = ["unshare", "--mount", "sh", "-c", ASIDE, "sh", "/data/home/ada"]
+    assert plan([replace(ADA, group="users", create_home=False)], [], FOUND)[0].command == [
+        *aside,
+        *["usermod", "--gid", "100", "ada"],
+    ]
+    assert commands([replace(ADA, shell="/bin/sh", create_home=False)]) == ["usermod --shell /bin/sh ada"]
+
+
+def test_who_is_locked_is_locked_first() -> None:
+    assert commands([replace(BOB, state=LOCKED, shell="/bin/bash")]) == [
+        "usermod --lock --expiredate 1 bob",
+        "usermod --shell /bin/bash bob",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -136,6 +149,16 @@ def test_who_goes() -> None:
         "userdel ada",
         "groupdel lab",
     ]
+
+
+def test_who_goes_while_busy_is_locked_and_keeps_the_number() -> None:
+    gone = [replace(BOB, state=ABSENT), replace(OLD, state=ABSENT)]
+    assert [step.command for step in plan(gone, [], FOUND, busy=["bob", "old"])] == [
+        ["usermod", "--lock", "--expiredate", "1", "bob"]
+    ]
+    new = User("eve", 20002, "lab", "/home/eve")
+    with pytest.raises(AccountsError, match=r"^user eve: found the uid 20002 with the user bob"):
+        check([new, *gone], [LAB], FOUND, ["bob"])
 
 
 def test_a_number_is_free_once_its_user_goes() -> None:
@@ -176,6 +199,11 @@ def test_500_users_are_compared_one_by_one() -> None:
         ([replace(ADA, group="none")], [], r"^user ada: found the group none, which is not there"),
         ([replace(ADA, groups=("none",))], [], r"^user ada: found the group none"),
         ([ADA], [Group("lab", 20000, present=False)], r"^user ada: found the group lab"),
+        (
+            [],
+            [Group("sudo", 20009, present=False)],
+            r"^group sudo: found the gid 27; accepted: 20009, else it",
+        ),
         ([User("Ada L", 5, "lab", "/")], [], r"^user: found 'Ada L'; accepted: lower-case letters"),
         ([User("-r", 5, "lab", "/")], [], r"^user: found '-r'"),
     ],

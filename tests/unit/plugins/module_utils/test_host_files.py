@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.host_files import 
     Wanted,
     differences,
     with_block,
+    with_lines,
     write,
 )
 from hypothesis import given
@@ -74,7 +76,49 @@ def test_lines_that_are_kept() -> None:
     assert with_block(first + "b 9\n", Block("/x", "", "ours", keep="^b ")) == "# BEGIN ours\nb 1\n# END ours\nb 9\n"
 
 
+INCLUDE = "@include common-session"
+STACK = f"account required pam_nologin.so\n{INCLUDE}\nsession required pam_limits.so\n"
+
+
+def test_a_block_that_stands_for_a_line() -> None:
+    session = Block("/x", "@include ours", "session", in_place_of=INCLUDE)
+    changed = with_block(STACK, session)
+    assert changed == STACK.replace(INCLUDE, "# BEGIN session\n@include ours\n# END session")
+    assert with_block(changed, session) == changed
+    assert with_block(changed, replace(session, content="")) == STACK
+    assert with_block(STACK, replace(session, content="")) == STACK
+    # Somebody has a stack of another kind.
+    assert with_block("session required pam_unix.so", session) == "session required pam_unix.so"
+
+
+def test_lines_in_the_place_of_others() -> None:
+    assert with_lines("a 1\nb 2\nc 3\n", "^b", "x") == "a 1\nx\nc 3\n"
+    assert with_lines("", "^b", "x") == ""
+
+
 # --- on a disk --------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_its_owners_once_it_is_made(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    folder = Folder(str(home), ME, MINE, 0o700, once=True)
+    assert apply([folder]) == [str(home)]
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    home.chmod(0o750)
+    assert differences([folder]) == []
+    assert len(differences([replace(folder, once=False)])) == 1
+    # Somebody who was killed between making it and giving it away.
+    assert len(differences([replace(folder, owner=str(os.getuid() + 1))])) == 1
+
+
+def test_two_blocks_of_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "sshd"
+    path.write_text(STACK)
+    blocks = [Block(str(path), "@include ours", "session", in_place_of=INCLUDE), Block(str(path), "account ours", "a")]
+    apply([*blocks])
+    assert path.read_text().count("ours") == 2
+    apply([replace(each, content="") for each in blocks])
+    assert path.read_text() == STACK
 
 
 def test_everything_at_once(tmp_path: Path) -> None:

@@ -83,6 +83,24 @@ def test_a_daemon_that_does_not_come_back(host: Host) -> None:
     assert host.run(options, (SHOW, 0, ACTIVE))["changed"] is False
 
 
+def test_a_file_like_another_one_comes_before_who_names_it_and_goes_after(host: Host) -> None:
+    stack, like, ours = (host.folder / name for name in ("sshd", "common", "ours"))
+    stack.write_text("@include common\n")
+    like.write_text("session required pam_unix.so\nsession optional\tpam_systemd.so\n")
+    block = {"path": str(stack), "content": "@include ours", "in_place_of": "@include common"}
+    file = {"path": str(ours), "content": "# ours\n", "like": str(like), "without": "systemd", "instead": "x", **RIGHTS}
+    on: dict[str, Any] = {"files": [file], "blocks": [block]}
+    assert host.run(on)["paths"] == [str(ours), str(stack)]
+    assert ours.read_text() == "# ours\nsession required pam_unix.so\nx\n"
+    assert host.run(on)["changed"] is False
+    like.write_text("session required pam_sss.so\n")
+    assert host.run(on)["paths"] == [str(ours)]
+    off = {"blocks": [{**block, "content": ""}], "absent": [str(ours)]}
+    assert host.run(off)["paths"] == [str(stack), str(ours)]
+    assert stack.read_text() == "@include common\n"
+    assert not ours.exists()
+
+
 def test_without_services_nobody_asks_systemd(host: Host) -> None:
     folder = {"path": str(host.folder / "a"), "mode": "0750", **RIGHTS}
     assert host.run({"folders": [folder], "absent": [str(host.folder / "none")]})["paths"] == [folder["path"]]

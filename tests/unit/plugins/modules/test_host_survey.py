@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.aicluster.slurm.plugins.module_utils import accounts
 from ansible_collections.aicluster.slurm.plugins.module_utils import host_survey as survey
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.module_utils.packages import Package
@@ -281,7 +282,9 @@ def test_module(
         return Result(list(argv), 1, "", "")
 
     monkeypatch.setattr(host_survey, "module_runner", lambda _module: run)
-    (tmp_path / "file").touch()
+    monkeypatch.setattr(survey, "CLOUD_HOSTS", str(tmp_path / ("file" if check else "none")))
+    monkeypatch.setattr(accounts, "RECORD", str(tmp_path / "file"))
+    (tmp_path / "file").write_text(f"{ACCOUNT['user']} 10000\n" + "ada 20001\n" * check)
     arguments: dict[str, Any] = {
         "_ansible_check_mode": check,
         "sent": time.time() - 100,
@@ -297,9 +300,10 @@ def test_module(
     assert result["changed"] is False
     assert result["ansible_facts"]["distribution"] == "Debian"
     found = result["survey"]
+    assert (found["people"], found["cloud_init"]) == (check, check)
     assert set(found) == {
-        *("account", "ahead", "architecture", "conflicts", "cpus", "disks", "gpus", "kernel", "login", "loopback"),
-        *("memory_mb", "munge", "packages", "python", "share", "slurm", "uid"),
+        *("account", "ahead", "architecture", "cloud_init", "conflicts", "cpus", "disks", "gpus", "groups", "kernel"),
+        *("login", "loopback", "memory_mb", "munge", "packages", "people", "python", "share", "slurm", "uid"),
     }
     assert 100 <= found["ahead"] < 130
     assert found["account"] is False

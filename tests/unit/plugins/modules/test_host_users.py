@@ -30,11 +30,14 @@ class Host:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
         self.capsys = capsys
         self.keys = folder / "keys"
+        self.record = folder / "lib" / "people"
         self.proc = folder / "proc"
         self.proc.mkdir()
         self.etc = [folder / name for name in ("passwd", "group", "shadow")]
         self.expected: list[tuple[list[str], int, str]] = []
         self.fed: list[str] = []
+        self.warned: list[str] = []
+        monkeypatch.setattr(AnsibleModule, "warn", lambda _self, text: self.warned.append(text))
         self.write("", "", "")
         monkeypatch.setattr(host_users, "FILES", tuple(map(str, self.etc)))
         monkeypatch.setattr(host_users, "PROC", str(self.proc))
@@ -63,7 +66,13 @@ class Host:
         self, options: dict[str, Any], *expected: tuple[list[str], int, str], check: bool = False
     ) -> dict[str, Any]:
         self.expected = list(expected)
-        arguments = {"keys_folder": str(self.keys), **options, "_ansible_check_mode": check, "_ansible_diff": True}
+        arguments = {
+            "keys_folder": str(self.keys),
+            "record": str(self.record),
+            **options,
+            "_ansible_check_mode": check,
+            "_ansible_diff": True,
+        }
         with patch_module_args(arguments), pytest.raises(SystemExit):
             host_users.main()
         assert self.expected == []
@@ -85,7 +94,10 @@ THERE = ("ada:x:20001:20000::/nowhere/ada:/bin/bash\n", "lab:x:20000:\n", "ada:!
 def test_somebody_comes(host: Host) -> None:
     options = {"groups": [LAB], "users": [ADA]}
     preview = host.run(options, check=True)
-    assert preview["found"] == ["group lab is not there", "user ada is not there", str(host.keys / "ada")]
+    assert preview["found"] == [
+        *["group lab is not there", "user ada is not there"],
+        *[str(host.keys / "ada"), str(host.record)],
+    ]
     assert not host.keys.exists()
     real = host.run(options, (GROUPADD, 0, ""), (USERADD, 0, ""))
     assert real == preview
@@ -104,6 +116,14 @@ def test_a_key_goes(host: Host) -> None:
     assert list(host.keys.iterdir()) == []
 
 
+def test_groups_are_added_where_that_is_said(host: Host) -> None:
+    host.write(THERE[0], f"{THERE[1]}video:x:44:ada\nsudo:x:27:\n", THERE[2])
+    options = {"users": [{**ADA, "groups": ["sudo"], "groups_exclusive": False}]}
+    host.run(options, (["usermod", "--groups", "sudo,video", "ada"], 0, ""))
+    options["users"][0]["groups_exclusive"] = True
+    host.run(options, (["usermod", "--groups", "sudo", "ada"], 0, ""))
+
+
 def test_who_is_locked_loses_the_keys_first_and_keeps_the_jobs(host: Host) -> None:
     host.write(*THERE)
     host.run({"users": [ADA]})
@@ -111,7 +131,9 @@ def test_who_is_locked_loses_the_keys_first_and_keeps_the_jobs(host: Host) -> No
     asked = (accounts.squeue([20001]), 0, "17 ada RUNNING node1\n")
     lock = ["usermod", "--lock", "--expiredate", "1", "ada"]
     failed = host.run(locked, asked, (lock, 1, ""))
-    assert failed["msg"] == "host_users: `usermod --lock --expiredate 1 ada` failed (rc=1): it failed"
+    assert failed["msg"].endswith(
+        "user ada is not locked: `usermod --lock --expiredate 1 ada` failed (rc=1): it failed"
+    )
     assert list(host.keys.iterdir()) == []
     result = host.run(locked, asked, (lock, 0, ""))
     assert result["jobs"] == [{"id": "17", "user": "ada", "state": "RUNNING", "nodes": "node1"}]
@@ -128,20 +150,70 @@ def test_a_silent_slurmctld_holds_up_nobody(host: Host) -> None:
     assert result["jobs"] == []
 
 
-def test_who_works_here_is_not_removed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_works_here_is_locked_and_named_and_holds_up_nobody(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.write(*THERE)
-    monkeypatch.setattr(host_users, "busy", lambda uid: ["4711"] if uid == 20001 else [])
-    failed = host.run({"users": [{**ADA, "state": "absent"}]})
-    assert failed["msg"] == "host_users: user ada: found the process 4711; accepted: none, or state locked"
+    host.run({"users": [ADA]})
+    monkeypatch.setattr(host_users, "processes", lambda: {20001: [f"{n} (sleep)" for n in range(11, 18)]})
+    bob = {**ADA, "name": "bob", "uid": 20002}
+    added = accounts.plan([accounts.User("bob", 20002, "lab", "/nowhere/ada")], [], accounts.parse("", "", ""))
+    lock = ["usermod", "--lock", "--expiredate", "1", "ada"]
+    failed = host.run({"users": [{**ADA, "state": "absent"}, bob]}, (lock, 0, ""), (added[0].command, 0, ""))
+    assert failed["msg"].splitlines()[1:] == [
+        f"user ada: found on {os.uname().nodename} the processes 11 (sleep), 12 (sleep), 13 (sleep), 14 (sleep),"
+        " 15 (sleep) and 2 more; accepted: no process. The account is locked, and goes at the next run after they have"
+        " ended"
+    ]
+    assert [path.name for path in host.keys.iterdir()] == ["bob"]
     moved = host.run({"users": [{**ADA, "uid": 20009}]})
-    assert moved["msg"] == f"host_users: user ada: found the process 4711 {OWNED}"
+    assert moved["msg"] == f"host_users: user ada: found the process 11 (sleep) {OWNED}"
 
 
-def test_processes_of_a_user(host: Host) -> None:
+def test_who_leaves_the_list_is_told_until_somebody_says_what_becomes_of_them(host: Host) -> None:
+    host.write(*THERE)
+    come = host.run({"users": [ADA]})
+    assert str(host.record) in come["found"]
+    assert (come["keyed"], come["kept"]) == (["ada"], [])
+    assert host.record.read_text() == "ada 20001\n"
+    for _run in range(2):
+        gone = host.run({"users": []})
+        assert (gone["changed"], gone["left"], gone["keyed"], gone["kept"]) == (False, ["ada"], [], ["ada"])
+        assert "user ada was made here and is not in the list any more" in host.warned[0]
+        assert (host.keys / "ada").exists()
+    locked = {"users": [{**ADA, "state": "locked"}]}
+    assert host.run(locked, check=True)["keyed"] == []
+    assert host.run(locked, (["usermod", "--lock", "--expiredate", "1", "ada"], 0, ""))["left"] == []
+    absent = {"users": [{**ADA, "state": "absent"}]}
+    assert host.run(absent, (["userdel", "ada"], 0, ""))["left"] == []
+    assert host.record.read_text() == ""
+
+
+def test_who_was_there_before_or_is_another_one_now_is_not_told(host: Host) -> None:
+    host.write(*THERE)
+    assert host.run({"users": []})["left"] == []
+    host.run({"users": [ADA]})
+    host.write("ada:x:30001:20000::/nowhere/ada:/bin/bash\n", *THERE[1:])
+    assert host.run({"users": []})["left"] == []
+
+
+def test_keys_that_are_taken_out_of_the_list_stay_as_they_are(host: Host) -> None:
+    host.write(*THERE)
+    host.run({"users": [ADA]})
+    without = {key: value for key, value in ADA.items() if key != "authorized_keys"}
+    told = host.run({"users": [without]})
+    assert (told["changed"], told["left"], told["kept"]) == (False, [], ["ada"])
+    assert "user ada: authorized_keys is not in the list any more" in host.warned[0]
+    # A file that somebody else wrote is none of ours.
+    (host.keys / "ada").write_text(f"{KEY}\n")
+    assert host.run({"users": [without]})["kept"] == []
+
+
+def test_processes_of_each_user(host: Host) -> None:
     for name in ("1", "22", "self"):
         (host.proc / name).mkdir()
-    assert sorted(host_users.busy(os.getuid())) == ["1", "22"]
-    assert host_users.busy(os.getuid() + 1) == []
+        (host.proc / name / "comm").write_text("sleep\n")
+    assert {uid: sorted(texts) for uid, texts in host_users.processes().items()} == {
+        os.getuid(): ["1 (sleep)", "22 (sleep)"]
+    }
 
 
 def test_another_number_only_where_nothing_is_owned(host: Host) -> None:
@@ -152,6 +224,29 @@ def test_another_number_only_where_nothing_is_owned(host: Host) -> None:
     assert failed["msg"] == f"host_users: user ada: found /srv/thesis.txt {OWNED}"
     result = host.run(moved, (find, 1, ""), (["usermod", "--uid", "20009", "ada"], 0, ""))
     assert result["changed"]
+
+
+def test_one_who_cannot_be_changed_holds_up_nobody(host: Host) -> None:
+    host.write(
+        "".join(
+            f"{name}:x:2000{n}:20000::/nowhere/{name}:/bin/bash\n" for n, name in enumerate(["ada", "bob", "eve"], 1)
+        ),
+        THERE[1],
+        "",
+    )
+    users = [
+        {**ADA, "name": name, "uid": 20001 + n, "home": f"/new/{name}"} for n, name in enumerate(["ada", "bob", "eve"])
+    ]
+    homes = [["usermod", "--home", f"/new/{name}", name] for name in ("ada", "bob", "eve")]
+    failed = host.run({"users": users}, (homes[0], 8, ""), (homes[1], 0, ""), (homes[2], 12, ""))
+    assert failed["failed"]
+    assert failed["changed"]
+    assert failed["msg"].splitlines() == [
+        "host_users: all others are as they should be.",
+        "user ada has the home /nowhere/ada: `usermod --home /new/ada ada` failed (rc=8): it failed",
+        "user eve has the home /nowhere/eve: `usermod --home /new/eve eve` failed (rc=12): it failed",
+    ]
+    assert sorted(path.name for path in host.keys.iterdir()) == ["ada", "bob", "eve"]
 
 
 def test_a_group_that_went_with_its_user(host: Host) -> None:
@@ -189,6 +284,30 @@ def test_a_password_is_compared_given_by_stdin_and_never_shown(host: Host) -> No
     assert SECRET not in host.said
 
 
+def test_a_password_that_was_right_is_not_tried_again(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def right(password: str, stored: str) -> bool:
+        tried.append(password)
+        return stored == f"hash of {password}"
+
+    monkeypatch.setattr(host_users, "right_password", right)
+    options = {"users": [{**ADA, "password": SECRET}]}
+    host.write(THERE[0], THERE[1], f"ada:hash of {SECRET}:1:0:9:7:::\n")
+    host.run(options, check=True)
+    host.run(options)
+    assert tried == [SECRET, SECRET]
+    assert not host.run(options)["changed"]
+    assert len(tried) == 2
+    record = host.record.parent / "passwords"
+    assert record.stat().st_mode & 0o777 == 0o600
+    # Somebody chose another one, and as long as it is not given back nothing is noted.
+    host.write(THERE[0], THERE[1], "ada:hash of mine:1:0:9:7:::\n")
+    for rc in (1, 0):
+        host.run(options, (["chpasswd"], rc, ""))
+        assert record.read_text() == ""
+
+
 @pytest.mark.parametrize("stored", ["", "!", "*", "x"])
 def test_no_password_is_stored(stored: str) -> None:
     assert not host_users.right_password(SECRET, stored)
@@ -203,6 +322,10 @@ def test_500_users_that_are_there(host: Host) -> None:
     host.keys.mkdir()
     for user in users:
         (host.keys / user["name"]).write_text(f"{accounts.KEYS_HEADER}{KEY}\n")
+    host.record.parent.mkdir()
+    host.record.write_text(
+        "".join(f"{each['name']} {each['uid']}\n" for each in sorted(users, key=lambda u: u["name"]))
+    )
     host.write(
         "".join(f"{each['name']}:x:{each['uid']}:20000::/nowhere/ada:/bin/bash\n" for each in users), THERE[1], ""
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.aicluster.slurm.plugins.plugin_utils.accounts import findings
+from ansible_collections.aicluster.slurm.plugins.plugin_utils.accounts import findings, group_findings
 
 BODY = "AAAAC3NzaC1lZDI1NTE5AAAAIFr0mTheLab0123456789"
 ADA: dict[str, Any] = {"name": "ada", "uid": 20001}
@@ -69,6 +69,13 @@ def test_what_is_no_key(key: Any) -> None:
         ({"state": "gone"}, "common_users: ada: state: found gone; accepted: present, locked, absent"),
         ({"hosts": ["head", "node9"]}, "common_users: ada: hosts: found node9; accepted: hosts and groups"),
         ({"comment": "a:b"}, "common_users: ada: comment: found a colon"),
+        ({"home": "/data/home/ada/"}, "common_users: ada: home: found '/data/home/ada/'; accepted: such as"),
+        ({"home": "home/ada"}, "common_users: ada: home: found 'home/ada'"),
+        ({"home": "/data//ada"}, "common_users: ada: home: found"),
+        ({"home": "/data/../ada"}, "common_users: ada: home: found"),
+        ({"home": "/data/a:b"}, "common_users: ada: home: found"),
+        ({"hosts": []}, "common_users: ada: hosts: found none; accepted: hosts and groups, or state absent"),
+        ({"groups": ["video", "sudo", "video"]}, "common_users: ada: groups: found video twice; accepted: once"),
         (
             {"password": "short1"},
             "common_users: ada: password: found 6 characters; accepted: 8 characters or more, and",
@@ -82,6 +89,7 @@ def test_refused(fields: dict[str, Any], message: str) -> None:
 
 
 def test_accepted() -> None:
+    assert wrong(home="/data/home/ada.l") == ""
     assert wrong(password="abcd1234", hosts=["head", "node2"], groups=["sudo"], state="locked") == ""
 
 
@@ -101,3 +109,63 @@ def test_names_and_numbers_are_there_once() -> None:
         "common_users: found the uid 20002 2 times; accepted: once",
     ]
     assert findings([{"uid": 1}], NAMES, {}) == ["common_users: a user without a name: found no name; accepted: one"]
+
+
+LAB: dict[str, Any] = {"name": "lab", "gid": 20000}
+THERE = {"sudo": 27, "lab": 20000, "old": 20009}
+
+
+def of_groups(
+    groups: list[dict[str, Any]], users: list[dict[str, Any]] | None = None, coming: bool = False
+) -> list[str]:
+    return group_findings(groups, users or [], ("cluster", 10000), THERE, coming)
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        ({"name": "Lab"}, "Lab: name: accepted: lower-case letters"),
+        ({"name": "cluster"}, "cluster: name: found that of the cluster's own group"),
+        ({"gid": 10000}, "found the gid 10000 twice"),
+        ({"gid": 27}, "new: gid: found 27; accepted: 1000 or more, below is the system's"),
+        # It would be another number for a group that owns files of the system, or no group any more.
+        ({"name": "sudo"}, "sudo: gid: found 20001 for a group that the system has as 27; accepted: a name of its own"),
+        ({"name": "sudo", "gid": 27, "state": "absent"}, "sudo: gid: found 27"),
+        (
+            {"name": "sudo", "state": "absent"},
+            "sudo: state: found absent for the gid 20001, while the host has 27; accepted",
+        ),
+        ({"name": "old", "state": "absent"}, "old: state: found absent for the gid 20001, while the host has 20009"),
+    ],
+)
+def test_groups_that_are_refused(group: dict[str, Any], message: str) -> None:
+    found = of_groups([{"name": "new", "gid": 20001, **group}])
+    assert [text.startswith(f"common_groups: {message}") for text in found] == [True]
+
+
+def test_groups_that_are_accepted() -> None:
+    assert of_groups([LAB, {"name": "old", "gid": 20009, "state": "absent"}]) == []
+    assert of_groups([{**LAB, "gid": 20010}]) == []
+
+
+def test_groups_are_there_once() -> None:
+    assert of_groups([LAB, LAB]) == [
+        "common_groups: found the name lab twice; accepted: once",
+    ]
+    assert of_groups([LAB, {"name": "two", "gid": 20000}]) == [
+        "common_groups: found the gid 20000 twice; accepted: once"
+    ]
+
+
+def test_users_are_in_groups_that_are_there() -> None:
+    user = {"name": "ada", "state": "present", "group": "cluster", "groups": ["sudo", "docker"]}
+    missing = "which is not there; accepted: one of common_groups or of the host"
+    assert of_groups([], [user]) == [f"common_users: ada: found the group docker, {missing}"]
+    # A package may bring it.
+    assert of_groups([], [user], coming=True) == []
+    assert of_groups([], [{**user, "group": "none"}], coming=True) == [
+        f"common_users: ada: found the group none, {missing}"
+    ]
+    assert of_groups([{"name": "docker", "gid": 20002}], [user]) == []
+    assert of_groups([], [{**user, "state": "absent"}]) == []
+    assert len(of_groups([{"name": "old", "gid": 20009, "state": "absent"}], [{**user, "group": "old"}], True)) == 1

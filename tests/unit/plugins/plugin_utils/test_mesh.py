@@ -30,7 +30,20 @@ def test_hosts_by_name_and_groups_that_the_inventory_lacks() -> None:
     assert found == {"nfs0": ["nfs0"], "head0": ["head0"], "node1": ["node1"], "node2": ["node1", "node2"]}
 
 
-@pytest.mark.parametrize("mesh", [{"node9": ["head"]}, {"head": ["node9"]}, "everybody"])
-def test_refused(mesh: Any) -> None:
-    with pytest.raises(MeshError, match=r"^common_ssh_mesh: found (node9|everybody); accepted: "):
+@pytest.mark.parametrize(
+    ("mesh", "found"),
+    [
+        ({"node9": ["head"]}, ["found node9; accepted: a host or a group of the inventory"]),
+        ({"head": ["node8", "node9"]}, ["found node8; accepted", "found node9; accepted"]),
+        ("everybody", ["found everybody; accepted: all, or a map of"]),
+        (["head"], ["found ['head']; accepted: all, or a map of"]),
+        ({"head": "nodes"}, ["head: found nodes; accepted: a list of hosts and groups"]),
+        ({"head": None, "nodes": 1}, ["head: found None; accepted", "nodes: found 1; accepted"]),
+    ],
+)
+def test_refused(mesh: Any, found: list[str]) -> None:
+    with pytest.raises(MeshError) as error:
         sources(mesh, GROUPS, HOSTS)
+    lines = str(error.value).splitlines()
+    assert len(lines) == len(found)
+    assert all(line.startswith(f"common_ssh_mesh: {text}") for line, text in zip(lines, found, strict=True))

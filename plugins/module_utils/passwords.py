@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: aicluster.slurm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Passwords that are known to be the right ones, so that crypt(3), which is slow, is not asked for each at each run.
+
+The users are put into a few buckets by their names, and of each bucket a hash is kept that is as slow, over all its
+passwords and what shadow(5) has for them. It tells who reads it no more than shadow(5) does: to try a password takes as
+long, and all others of the bucket have to be known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from typing import Mapping, NamedTuple
+
+BUCKETS = 16
+
+_SALT = 16
+
+
+class Pair(NamedTuple):
+    """A password, and what shadow(5) has for it."""
+
+    password: str
+    stored: str
+
+
+class _Kept(NamedTuple):
+    salt: str
+    digest: str
+
+
+def unchanged(pairs: Mapping[str, Pair], record: str) -> set[str]:
+    """The users whose password is known to be the one that is stored."""
+    kept = _parse(record)
+    return {
+        name
+        for bucket, members in _buckets(pairs).items()
+        if bucket in kept and _digest(kept[bucket].salt, members) == kept[bucket].digest
+        for name in members
+    }
+
+
+def recorded(pairs: Mapping[str, Pair], known: set[str], record: str) -> str:
+    """The record of pairs that are right; those of `known` are as they were in the record before."""
+    kept = _parse(record)
+    lines = []
+    for bucket, members in sorted(_buckets(pairs).items()):
+        if not known >= members.keys():
+            salt = os.urandom(_SALT).hex()
+            kept[bucket] = _Kept(salt, _digest(salt, members))
+        lines.append(f"{bucket} {kept[bucket].salt} {kept[bucket].digest}\n")
+    return "".join(lines)
+
+
+def _buckets(pairs: Mapping[str, Pair]) -> dict[int, dict[str, Pair]]:
+    found: dict[int, dict[str, Pair]] = {}
+    for name, pair in sorted(pairs.items()):
+        found.setdefault(zlib.crc32(name.encode()) % BUCKETS, {})[name] = pair
+    return found
+
+
+def _parse(record: str) -> dict[int, _Kept]:
+    rows = (line.split() for line in record.splitlines())
+    return {int(row[0]): _Kept(row[1], row[2]) for row in rows if len(row) == 3 and row[0].isdigit()}
+
+
+def _digest(salt: str, members: Mapping[str, Pair]) -> str:
+    text = json.dumps(members, sort_keys=True).encode()
+    return hashlib.scrypt(text, salt=salt.encode(), n=2**13, r=8, p=1).hex()
