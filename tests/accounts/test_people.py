@@ -178,6 +178,7 @@ def test_a_home_is_its_owners_once_it_is_made(lab: Lab) -> None:
     # What is on the share may not be changed by root of every host, so nobody tries.
     assert head.output("stat -c '%G %a' /data/home/ada") == "lab 750"
     assert head.output("stat -c %G /data/home/ada/thesis") == "lab"
+    head.output("chmod 0700 /data/home/ada")
     back = lab.play(people(lab))
     assert back.rc == 0, back.said
     assert head.output("id -gn ada") == "lab"
