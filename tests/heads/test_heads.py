@@ -51,7 +51,7 @@ class Job:
         script = f"until test -e {self.flag}; do sleep 0.5; done; hostname"
         self.id = as_user(cluster, machine, f"cd; sbatch --parsable --nodelist=node1 --wrap={shlex.quote(script)}")
         assert wait_for(lambda: self.state(machine), lambda state: state == "RUNNING", 90) == "RUNNING"
-        # A controller that is killed knows after it what it has written down, and it does that some seconds after a change.
+        # A controller that is killed knows after it what it has written down: some seconds after a change.
         began = float(machine.output("date +%s.%N"))
         machine.output(f"scontrol update JobId={self.id} Comment=runs")
         assert wait_for(lambda: self.written(machine), lambda when: when > began) > began
