@@ -145,6 +145,11 @@ def repair(run: Runner, sleep: Callable[[float], None] = time.sleep) -> None:
     require(_patiently(run, REPAIR, sleep))
 
 
+def mark(run: Runner, command: Sequence[str], sleep: Callable[[float], None] = time.sleep) -> None:
+    """Hold packages or let them go; apt-mark knows no time-out for dpkg's lock. Raises CommandError."""
+    require(_patiently(run, command, sleep))
+
+
 @contextmanager
 def not_started(run: Runner, services: Sequence[str]) -> Iterator[None]:
     """Within it no package starts these services: they are masked until then, or until the next boot."""

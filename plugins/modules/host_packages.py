@@ -85,7 +85,7 @@ commands:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aicluster.slurm.plugins.module_utils import packages
-from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, module_runner, require
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, module_runner
 
 
 def main() -> None:
@@ -118,7 +118,7 @@ def main() -> None:
         if unlike:
             commands.append(["apt-mark", "hold" if params["hold"] else "unhold", "--", *unlike])
             if not module.check_mode:
-                require(run(commands[-1]))
+                packages.mark(run, commands[-1])
     except (ValueError, OSError, CommandError) as error:
         module.fail_json(msg=f"host_packages: {error}")
     module.exit_json(

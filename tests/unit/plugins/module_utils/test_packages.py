@@ -18,6 +18,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.packages import (
     installed,
     lacking,
     lists_are_fresh,
+    mark,
     matching,
     missing,
     parse,
@@ -116,6 +117,15 @@ def test_the_dpkg_of_a_killed_run_is_waited_for() -> None:
     assert len(slept) == 1
     with pytest.raises(CommandError, match="post-installation"):
         repair(Apt((1, "munge: post-installation script returned error exit status 1")))
+
+
+def test_a_hold_waits_for_the_dpkg_of_a_killed_run() -> None:
+    slept: list[float] = []
+    hold = ["apt-mark", "hold", "--", "munge"]
+    apt = Apt((100, "dpkg: error: dpkg database lock was locked by another process with pid 77"), (0, ""))
+    mark(apt, hold, sleep=slept.append)
+    assert apt.ran == [hold, hold]
+    assert len(slept) == 1
 
 
 def test_another_apt_is_waited_for() -> None:
