@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Callable, Mapping, Sequence
+from typing import Callable, Iterator, Mapping, Sequence
 
 from ansible_collections.aicluster.slurm.plugins.module_utils import scontrol
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Result, Runner, require
@@ -71,11 +71,10 @@ class Controller:
             self.start()
         if hosts.index(host):
             self._change(["scontrol", "takeover", str(hosts.index(host))])
-        end = self.clock() + self.timeout
-        while answering(self.run(PING).stdout)[:1] != [host]:
-            if self.clock() > end:
-                raise NotTakenError("it controls the cluster after `scontrol takeover`, too")
-            self.sleep(0.5)
+        for _look in self._looks():
+            if answering(self.run(PING).stdout)[:1] == [host]:
+                return
+        raise NotTakenError("it controls the cluster after `scontrol takeover`, too")
 
     def is_active(self) -> bool:
         """Whether systemd sees the daemon running."""
@@ -140,9 +139,10 @@ class Controller:
         self.wait_for_answer()
         if self._host:
             self._wait_for_own_files()
-        end = self.clock() + REGISTERED_WITHIN
-        while registering and self.registrations() < before + registering and self.clock() < end:
-            self.sleep(0.25)
+        if registering:
+            for _look in self._looks(REGISTERED_WITHIN, 0.25):
+                if self.registrations() >= before + registering:
+                    return
 
     def registrations(self) -> int:
         """How many registrations of nodes slurmctld has got."""
@@ -151,14 +151,11 @@ class Controller:
 
     def _wait_for_own_files(self) -> None:
         """Wait until the controller in charge runs with the files of this host; NotTakenError when it does not."""
-        end = self.clock() + self.timeout
-        while True:
+        for _look in self._looks():
             shown = self.run(["scontrol", "show", "config"])
             if shown.rc == 0 and not re.search(r"^HASH_VAL\s*=\s*Different", shown.stdout, re.MULTILINE):
                 return
-            if self.clock() > end:
-                raise NotTakenError("another controller controls the cluster, with other files")
-            self.sleep(0.5)
+        raise NotTakenError("another controller controls the cluster, with other files")
 
     def set_partition_states(self, states: Mapping[str, str]) -> None:
         """Give the partitions that are there these states: UP, DOWN, DRAIN or INACTIVE."""
@@ -180,14 +177,15 @@ class Controller:
 
     def wait_for_answer(self) -> None:
         """Wait until the daemon answers; NotTakenError when it does not in time."""
-        end = self.clock() + self.timeout
-        while True:
+        said = ""
+        for _look in self._looks():
             result = self.run(PING)
             if self._up(result):
                 return
-            if self.clock() > end or not self.is_active():
-                raise NotTakenError(f"slurmctld does not answer: {scontrol.explain(result)}")
-            self.sleep(0.5)
+            said = scontrol.explain(result)
+            if not self.is_active():
+                break
+        raise NotTakenError(f"slurmctld does not answer: {said}")
 
     def wait_for_nodes(self, before: Mapping[str, scontrol.Node], restarting: Sequence[str] = ()) -> None:
         """Wait until every node that responded responds again, and none became invalid; NotTakenError otherwise.
@@ -197,8 +195,8 @@ class Controller:
         responding = {name for name, node in before.items() if responds(node)}
         invalid = {name for name, node in before.items() if INVALID in node.flags}
         left_out = set(restarting)
-        end = self.clock() + self.timeout
-        while True:
+        silent: list[str] = []
+        for _look in self._looks(pause=1):
             now = {name: node for name, node in self.nodes_now().items() if name not in left_out}
             spoiled = [node for name, node in now.items() if INVALID in node.flags and name not in invalid]
             if spoiled:
@@ -206,15 +204,12 @@ class Controller:
             silent = sorted(name for name in responding & set(now) if not responds(now[name]))
             if not silent:
                 return
-            if self.clock() > end:
-                raise NotTakenError(f"nodes that responded before do not any more: {', '.join(silent)}")
-            self.sleep(1)
+        raise NotTakenError(f"nodes that responded before do not any more: {', '.join(silent)}")
 
     def resume_spoiled(self, before: Mapping[str, scontrol.Node]) -> None:
         """After a rollback: nodes that slurmctld drained as invalid since `before` come back once they are valid."""
         drained = {name for name, node in before.items() if "DRAIN" in node.flags}
-        end = self.clock() + self.timeout
-        while True:
+        for _look in self._looks():
             spoiled = [
                 node
                 for name, node in self.nodes_now().items()
@@ -223,12 +218,11 @@ class Controller:
                 and node.holder == scontrol.SLURM
                 and not node.reason.startswith("Not responding")
             ]
-            if not spoiled or self.clock() > end:
+            if not spoiled:
                 return
             for node in spoiled:
                 if INVALID not in node.flags and responds(node):
                     self._change(["scontrol", "update", f"NodeName={node.name}", "State=RESUME"])
-            self.sleep(0.5)
 
     def nodes_now(self) -> dict[str, scontrol.Node]:
         """The nodes after a change, which is not taken when slurmctld does not show them."""
@@ -236,6 +230,14 @@ class Controller:
             return self.nodes()
         except (CommandError, scontrol.ScontrolError) as error:
             raise NotTakenError(str(error)) from error
+
+    def _looks(self, seconds: float | None = None, pause: float = 0.5) -> Iterator[None]:
+        """One turn for each look at what is waited for, once at least and until `seconds` (the time-out) are over."""
+        end = self.clock() + (self.timeout if seconds is None else seconds)
+        yield
+        while self.clock() <= end:
+            self.sleep(pause)
+            yield
 
     def _change(self, argv: list[str]) -> None:
         self.commands.append(argv)

@@ -123,7 +123,8 @@ options:
         type: str
         default: ""
   absent:
-    description: Files that must not be there. A unit of systemd is stopped and disabled before its file goes.
+    description:
+      - Files that must not be there, unless O(files) has them. A unit of systemd is stopped and disabled before its file goes.
     type: list
     elements: path
     default: []
@@ -300,7 +301,8 @@ def main() -> None:
         wanted += [Link(**each) for each in params["links"]]
         wanted += [Block(**each) for each in params["blocks"]]
         # Last: a block that goes may have named the file.
-        wanted += [Absent(path) for path in params["absent"]]
+        ours = {each["path"] for each in params["files"]}
+        wanted += [Absent(path) for path in params["absent"] if path not in ours]
         services = [units.Service(**{**each, "reads": tuple(each["reads"])}) for each in params["services"]]
         found = differences(wanted)
         validate(run, found)

@@ -125,7 +125,7 @@ def test_nodes_register_before_they_are_judged() -> None:
 
 @pytest.mark.parametrize("said", ["sdiag: error: Unable to contact slurm controller", ""])
 def test_nodes_that_do_not_register_are_not_waited_for_without_end(said: str) -> None:
-    fake = Fake(did(["sdiag"], 1, stderr=said), did(RECONFIGURE), did(PING), *[did(["sdiag"], 1, stderr=said)] * 41)
+    fake = Fake(did(["sdiag"], 1, stderr=said), did(RECONFIGURE), did(PING), *[did(["sdiag"], 1, stderr=said)] * 42)
     fake.controller.apply("reconfigure", registering=1)
     assert (fake.steps, round(fake.now)) == ([], 10)
 
@@ -147,7 +147,7 @@ def test_a_command_that_fails() -> None:
 
 
 def test_no_answer_in_time() -> None:
-    fake = Fake(did(RECONFIGURE), *[did(PING, 1), did(IS_ACTIVE)] * 4, did(PING, 1), timeout=1.5)
+    fake = Fake(did(RECONFIGURE), *[did(PING, 1), did(IS_ACTIVE)] * 5, timeout=1.5)
     with pytest.raises(NotTakenError, match=r"^slurmctld does not answer: "):
         fake.controller.apply("reconfigure")
     assert (fake.steps, fake.now) == ([], 2)

@@ -101,6 +101,15 @@ def test_a_file_like_another_one_comes_before_who_names_it_and_goes_after(host: 
     assert not ours.exists()
 
 
+def test_a_file_that_is_wanted_does_not_go(host: Host) -> None:
+    file = {"path": str(host.folder / "a"), "content": "a\n", **RIGHTS}
+    other = host.folder / "b"
+    other.write_text("")
+    assert host.run({"files": [file], "absent": [file["path"], str(other)]})["paths"] == [file["path"], str(other)]
+    assert (host.folder / "a").read_text() == "a\n"
+    assert not other.exists()
+
+
 def test_without_services_nobody_asks_systemd(host: Host) -> None:
     folder = {"path": str(host.folder / "a"), "mode": "0750", **RIGHTS}
     assert host.run({"folders": [folder], "absent": [str(host.folder / "none")]})["paths"] == [folder["path"]]
