@@ -124,8 +124,8 @@ options:
         default: ""
   absent:
     description:
-      - Files that must not be there, unless O(files) has them. A unit of systemd is stopped and disabled before its file
-        goes.
+      - Files that must not be there, unless O(files) has them. A unit of systemd is stopped and disabled before its
+        file goes.
     type: list
     elements: path
     default: []
