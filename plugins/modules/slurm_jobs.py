@@ -170,7 +170,6 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
     Result,
     Runner,
     module_runner,
-    require,
 )
 from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import read_whole, write_whole
 from ansible_collections.aicluster.slurm.plugins.module_utils.jobs import Current, Job, Limits
@@ -205,15 +204,16 @@ class Jobs:
         self._path = params["state_path"]
         self.rows: dict[str, dict[str, Any]] = {}
         self._current: Current | None = None
+        self._folder_is_fresh = False
         state = json.loads(read_whole(self._path) or "{}")
         if params["run"] and state.get("run") == params["run"]:
             self.rows = state["rows"]
             self._current = Current(**state["current"]) if state["current"] else None
+            self._folder_is_fresh = state["fresh"]
         elif not look:
             left = (state.get("current") or {}).get("id")
             if left:
-                self._as_user(["scancel", left])
-            self._fresh_folder()
+                self._as_user(["scancel", left], cwd="/")
         self._name = params["run"]
 
     @property
@@ -255,7 +255,8 @@ class Jobs:
         """Keep what is known for the next call, or for a run that finds this one killed."""
         os.makedirs(os.path.dirname(self._path), mode=0o755, exist_ok=True)
         current = asdict(self._current) if self._current else None
-        write_whole(self._path, json.dumps({"run": self._name, "rows": self.rows, "current": current}))
+        state = {"run": self._name, "rows": self.rows, "current": current, "fresh": self._folder_is_fresh}
+        write_whole(self._path, json.dumps(state))
 
     def needed(self, job: Job) -> bool:
         """Whether the job has to run."""
@@ -265,6 +266,9 @@ class Jobs:
         if not self.needed(job):
             verdict = jobs.SKIPPED if job.skip else jobs.PRESENT
             return self._end(job, jobs.result(job, verdict, job.skip))
+        broken = self._fresh_folder()
+        if broken:
+            return self._end(job, jobs.result(job, jobs.NOT_RUN, broken))
         folder = os.path.join(os.path.dirname(self._path), "jobs")
         os.makedirs(folder, mode=0o755, exist_ok=True)
         script = os.path.join(folder, f"{job.name}.sh")
@@ -300,9 +304,14 @@ class Jobs:
         full = len(space) >= 4 and space[-2] == "0"
         return f"it printed nothing{f': no space left on {space[-1]}' if full else ''}"
 
-    def _fresh_folder(self) -> None:
+    def _fresh_folder(self) -> str:
+        """Before the first job of a run: an empty folder; why there is none, such as a share that is full."""
+        if self._folder_is_fresh:
+            return ""
         # As the user, because root may be nobody there.
-        require(self._as_user(["sh", "-c", 'rm -rf -- "$1" && mkdir -p -- "$1"', "sh", self._folder], cwd="/"))
+        made = self._as_user(["sh", "-c", 'rm -rf -- "$1" && mkdir -p -- "$1"', "sh", self._folder], cwd="/")
+        self._folder_is_fresh = made.rc == 0
+        return "" if made.rc == 0 else made.stderr.strip() or f"{self._folder} cannot be made"
 
     def _text(self, path: str) -> str:
         return self._as_user(["tail", "-c", str(OUTPUT), "--", path], cwd="/").stdout

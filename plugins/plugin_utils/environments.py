@@ -25,24 +25,30 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 {variables}
 umask 022
 mkdir -p "$builds"
-# What is half done, be it of this job or of one that was killed, is of no use to anybody.
-rm -rf "$build"
-trap '(( $? == 0 )) || rm -rf "$build"' EXIT
-echo "building $build with $python on $SLURMD_NODENAME"
-"$python" -m venv "$build"
-cat > "$build/requirements.txt" <<'REQUIREMENTS'
+if [[ $(cat "$build/.aicluster" 2>/dev/null || true) == "$id" ]]; then
+    # An earlier one that is wanted again; jobs may still run out of it.
+    echo "$build is whole, and used again"
+    rm -f "$build/.replaced"
+else
+    # What is half done, be it of this job or of one that was killed, is of no use to anybody.
+    rm -rf "$build"
+    trap '(( $? == 0 )) || rm -rf "$build"' EXIT
+    echo "building $build with $python on $SLURMD_NODENAME"
+    "$python" -m venv "$build"
+    cat > "$build/requirements.txt" <<'REQUIREMENTS'
 {requirements}
 REQUIREMENTS
-"$build/bin/python" -m pip install --no-cache-dir {options} -r "$build/requirements.txt"
-"$build/bin/python" -m pip check
-for module in {imports}; do
-    "$build/bin/python" -c "import $module" || {{ echo "FAIL: cannot import $module"; exit 1; }}
-done
-echo -n "$id" > "$build/.aicluster"
+    "$build/bin/python" -m pip install --no-cache-dir {options} -r "$build/requirements.txt"
+    "$build/bin/python" -m pip check
+    for module in {imports}; do
+        "$build/bin/python" -c "import $module" || {{ echo "FAIL: cannot import $module"; exit 1; }}
+    done
+    echo -n "$id" > "$build/.aicluster"
+fi
 
 # From here on it is in use: a link changes at once.
 old=$(readlink "$base/$name" || true)
-ln -s ".builds/$name-$id" "$base/.$name.new.$id"
+ln -sfn ".builds/$name-$id" "$base/.$name.new.$id"
 mv -T "$base/.$name.new.$id" "$base/$name"
 trap - EXIT
 if [[ $old && $old != ".builds/$name-$id" && -d $base/$old ]]; then date +%s > "$base/$old/.replaced"; fi

@@ -71,6 +71,18 @@ def test_a_second_run_changes_nothing_and_submits_nothing(cluster: Cluster, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_self_test_alone_when_it_is_asked_for(cluster: Cluster, tmp_path: Path) -> None:
+    only = json.dumps({"delivery_selftest_only": ["nodes", "array"]})
+    played = deliver(cluster, tmp_path, "--tags", "selftest", "-e", only)
+    names = {row["name"] for row in json.loads((tmp_path / "report.json").read_text())["tests"]}
+    assert {"nodes", "array"} <= names <= {"nodes", "array", "storage", "environment-ml"}
+    # What it changes is the report, and nothing is delivered.
+    tasks = {task.rpartition(" : ")[2] for _host, task in play.changes(played)}
+    assert tasks == {"Write the report, on the control host", "Write the report, on the share"}
+    # What a whole run leaves, for the tests below.
+    deliver(cluster, tmp_path, "-e", '{"delivery_selftest": "always"}')
+
+
 def test_check_mode_submits_nothing_either(cluster: Cluster, tmp_path: Path) -> None:
     before = cluster.as_user("sbatch --parsable -n1 -D / -o /dev/null --wrap true")
     extra = '{"delivery_environments": [{"name": "other", "requirements": ["numpy"]}]}'

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from ansible_collections.aicluster.slurm.plugins.plugin_utils import selftest
@@ -59,6 +59,38 @@ def test_a_full_share(cluster: Cluster, tests: SelfTest) -> None:
         # What the first node prints stays with its full disk, so the job is sent to the other one first.
         row = tests.run()["share"]
     assert row["verdict"] == "fail"
+
+
+@contextmanager
+def full_everywhere(cluster: Cluster) -> Iterator[None]:
+    """On no host there is room for a byte more."""
+    over = f"cp -a {PATH}/selftest /tmp/ && mount -t tmpfs -o mode=0777,size=256k tmpfs {PATH}"
+    fill = f"cp -a /tmp/selftest {PATH}/ && install -d -o {cluster.user} {PATH}/run; ! head -c 1M /dev/zero >{PATH}/fill"
+    with ExitStack() as stack:
+        for machine in cluster.machines:
+            gone = f"umount -l {PATH}; rm -rf /tmp/selftest"
+            stack.enter_context(planted(machine, f"{over} && {fill}", gone))
+        yield
+
+
+def test_a_share_that_is_full_as_a_whole(cluster: Cluster, tests: SelfTest) -> None:
+    tests.prepare("nodes", "share", "array", "gpus", "mpirun")
+    look = shlex.join(["sh", "-c", scripts()["__delivery_look_storage"], "sh", cluster.user, "/data", PATH])
+    with full_everywhere(cluster):
+        storage = selftest.storage_row(selftest.read_storage(cluster.head.output(look)), "/data")
+        rows = tests.run()
+    assert (storage["verdict"], "No space left" in storage["reason"]) == ("fail", True)
+    told = {name: f"{row['reason']} {' '.join(row['lines'])}" for name, row in rows.items()}
+    assert {row["verdict"] for row in rows.values()} <= {"fail", "not run"}
+    assert {name: text for name, text in told.items() if "o space left" not in text} == {}
+
+
+def test_a_test_that_somebody_cancels(cluster: Cluster, tests: SelfTest) -> None:
+    tests.prepare("nodes", "array")
+    tests.plan[0]["script"] = "#!/bin/bash\nscancel $SLURM_JOB_ID; sleep 50\n"
+    rows = tests.run()
+    assert (rows["nodes"]["verdict"], rows["nodes"]["reason"]) == ("not run", "somebody cancelled it")
+    assert rows["array"]["verdict"] == "pass"
 
 
 def test_mpi_that_is_not_there(cluster: Cluster, tests: SelfTest) -> None:

@@ -26,8 +26,11 @@ ITEM |= {"content": "", "skip": ""}
 class Cluster:
     """Answers as runuser with Slurm behind it; a job has the states of `states`, one a look."""
 
-    def __init__(self, *states: str, files: dict[str, str] | None = None, refuse: str = "", check: int = 0) -> None:
+    def __init__(
+        self, *states: str, files: dict[str, str] | None = None, refuse: str = "", check: int = 0, full: str = ""
+    ) -> None:
         self.states = list(states)
+        self.full = full
         self.files = files or {}
         self.refuse = refuse
         self.check = check
@@ -51,6 +54,8 @@ class Cluster:
             return 0, self.files.get(words[-1], ""), ""
         if words[0] == "df":
             return 0, "Avail Mounted\n0 /data\n", ""
+        if words[:2] == ["sh", "-c"] and "mkdir" in words[2]:
+            return (1, "", self.full) if self.full else (0, "", "")
         if words[:2] == ["sh", "-c"]:
             return (self.check if words[2] == "look" else 0), "", ""
         assert words[0] == "scancel", words
@@ -103,6 +108,33 @@ def test_a_job_that_fails_does_not_keep_the_others_from_running(params: dict[str
 def test_a_failed_job_without_output_tells_of_the_full_share(params: dict[str, Any]) -> None:
     result = run(Cluster("FAILED"), params, {"name": "one"})
     assert result["rows"][0]["lines"] == ["it printed nothing: no space left on /data"]
+
+
+def test_a_share_without_room_for_a_folder_keeps_no_row_back(params: dict[str, Any]) -> None:
+    full = "mkdir: cannot create directory '/data/run': No space left on device\n"
+    cluster = Cluster(full=full)
+    result = run(cluster, params, {"name": "one"}, {"name": "two"}, {"name": "three", "skip": "no GPUs"})
+    assert [row["verdict"] for row in result["rows"]] == ["not run", "not run", "skipped"]
+    assert result["rows"][0]["reason"] == full.strip()
+    assert "sbatch" not in cluster.programs()
+
+
+def test_the_folder_is_made_anew_once_a_run(params: dict[str, Any]) -> None:
+    params.update(run="a", wait=60)
+    cluster = Cluster("RUNNING", "COMPLETED", "RUNNING", "COMPLETED")
+    while not run(cluster, params, {"name": "one"}, {"name": "two"})["done"]:
+        pass
+    assert [words[0] for words in cluster.calls if words[0] == "sbatch" or "mkdir" in str(words)] == [
+        "sh",
+        "sbatch",
+        "sbatch",
+    ]
+
+
+def test_a_run_without_anything_to_do_leaves_the_share_alone(params: dict[str, Any]) -> None:
+    cluster = Cluster(files={"/data/.stamp": "abc"})
+    run(cluster, params, {"name": "one", "stamp": "/data/.stamp", "content": "abc"})
+    assert cluster.programs() == ["tail"]
 
 
 def test_what_the_job_left_is_judged(params: dict[str, Any]) -> None:

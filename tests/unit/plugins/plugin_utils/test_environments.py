@@ -91,6 +91,32 @@ def test_an_old_one_goes_when_nothing_uses_it(tmp_path: Path) -> None:
     assert len(builds(tmp_path)) == 2
 
 
+def test_an_older_one_that_is_wanted_again_is_not_built_anew(tmp_path: Path) -> None:
+    build(tmp_path, "one")
+    [first] = (tmp_path / "env/.builds").iterdir()
+    (first / "in-use-by-a-job").touch()
+    build(tmp_path, "two", begins="8 2001-01-01T00:00:00")
+    done = build(tmp_path, "one", begins="8 2001-01-01T00:00:00")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "env/ml/in-use-by-a-job").exists()
+    # It is in use, and no older one any more.
+    build(tmp_path, "two")
+    build(tmp_path, "one")
+    assert (tmp_path / "env/ml/in-use-by-a-job").exists()
+
+
+def test_what_a_killed_job_left_half_done_is_built_anew(tmp_path: Path) -> None:
+    build(tmp_path, "one")
+    [first] = (tmp_path / "env/.builds").iterdir()
+    (first / ".aicluster").unlink()
+    (first / "half").touch()
+    (tmp_path / f"env/.ml.new.{first.name.rpartition('-')[2]}").symlink_to("nowhere")
+    done = build(tmp_path, "one")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (tmp_path / "env/ml/half").exists()
+    assert (tmp_path / "env/ml/.aicluster").exists()
+
+
 def test_a_changed_list_is_another_environment() -> None:
     items = [{"name": "ml", "requirements": names} for names in (["numpy"], ["numpy", "scipy"])]
     stamps = {environment_jobs([item], "/e", {})[0]["content"] for item in items}
