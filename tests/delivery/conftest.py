@@ -39,10 +39,17 @@ class SelfTest:
         words = [scripts()["__delivery_look"], "sh", self.cluster.user, "/data/environments", PATH]
         return selftest.read_look(self.cluster.head.output(f"sh -c {shlex.join(words)}"))
 
-    def prepare(self, *only: str) -> None:
+    def prepare(self, *only: str, image: str = "") -> None:
         """Plan these tests with the cluster as it is now."""
         settings = selftest.Settings(
-            f"{PATH}/selftest", f"{PATH}/run", python=PYTHON, share_mb=4, seconds=60, only=only
+            f"{PATH}/selftest",
+            f"{PATH}/run",
+            python=PYTHON,
+            containers=bool(image),
+            image=image,
+            share_mb=4,
+            seconds=60,
+            only=only,
         )
         self.plan = selftest.plan(self.look(), settings)
 

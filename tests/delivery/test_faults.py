@@ -65,7 +65,9 @@ def test_a_full_share(cluster: Cluster, tests: SelfTest) -> None:
 def full_everywhere(cluster: Cluster) -> Iterator[None]:
     """On no host there is room for a byte more."""
     over = f"cp -a {PATH}/selftest /tmp/ && mount -t tmpfs -o mode=0777,size=256k tmpfs {PATH}"
-    fill = f"cp -a /tmp/selftest {PATH}/ && install -d -o {cluster.user} {PATH}/run; ! head -c 1M /dev/zero >{PATH}/fill"
+    fill = (
+        f"cp -a /tmp/selftest {PATH}/ && install -d -o {cluster.user} {PATH}/run; ! head -c 1M /dev/zero >{PATH}/fill"
+    )
     with ExitStack() as stack:
         for machine in cluster.machines:
             gone = f"umount -l {PATH}; rm -rf /tmp/selftest"
@@ -85,7 +87,7 @@ def test_a_share_that_is_full_as_a_whole(cluster: Cluster, tests: SelfTest) -> N
     assert {name: text for name, text in told.items() if "o space left" not in text} == {}
 
 
-def test_a_test_that_somebody_cancels(cluster: Cluster, tests: SelfTest) -> None:
+def test_a_test_that_somebody_cancels(tests: SelfTest) -> None:
     tests.prepare("nodes", "array")
     tests.plan[0]["script"] = "#!/bin/bash\nscancel $SLURM_JOB_ID; sleep 50\n"
     rows = tests.run()
@@ -133,6 +135,33 @@ def test_a_node_that_runs_tasks_elsewhere(cluster: Cluster, tests: SelfTest) -> 
         row = tests.run()["nodes"]
     assert row["verdict"] == "fail"
     assert any("asked for node1 node2, a task ran on node1" in line for line in row["lines"])
+
+
+# Stands for srun with pyxis: the container sees the folder that it is given, or nothing of it.
+CONTAINER = """#!/bin/bash
+for word; do [[ $word != --container-mounts=* ]] || mounts=${word#*=}; done
+[[ "$*" == *--container-image=some/image* && $mounts == *:/workspace ]] || exit 99
+%s
+"""
+
+
+@pytest.mark.parametrize(
+    ("does", "verdict", "says"),
+    [
+        ('id -u > "${mounts%:*}/container"', "pass", ""),
+        ("exit 0", "fail", "the container did not write to the folder"),
+        ("echo 'pyxis: failed to import docker image' >&2; exit 1", "fail", "pyxis: failed to import"),
+    ],
+)
+def test_containers(cluster: Cluster, tests: SelfTest, does: str, verdict: str, says: str) -> None:
+    tests.prepare("container", image="some/image")
+    plant = f"printf %s {shlex.quote(CONTAINER % does)} > /usr/local/bin/srun && chmod 755 /usr/local/bin/srun"
+    with ExitStack() as stack:
+        for machine in cluster.nodes:
+            stack.enter_context(planted(machine, plant, "rm /usr/local/bin/srun"))
+        row = tests.run()["container"]
+    assert row["verdict"] == verdict
+    assert says in " ".join(row["lines"])
 
 
 def test_a_drained_node_is_reported_and_not_waited_for(cluster: Cluster, tests: SelfTest) -> None:

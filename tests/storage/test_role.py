@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.aicluster.slurm.plugins.plugin_utils import selftest
 
 from ..e2e import play
 from .conftest import Storage
@@ -26,13 +28,14 @@ class Site:
         self.folder = folder
         self.storages = storages
 
-    def play(self, *arguments: str, **variables: Any) -> dict[str, Any]:
-        """The report on one run of the role; AssertionError with what it said."""
+    def play(self, *arguments: str, servers: tuple[str, ...] = ("ganesha",), **variables: Any) -> dict[str, Any]:
+        """The report on one run of the role; AssertionError with what it said. Who is no server is a node."""
         hosts = {
             name: {"ansible_connection": "community.docker.docker", "ansible_docker_host": storage.container}
             for name, storage in self.storages.items()
         }
-        groups = {"nfs": {"hosts": {"ganesha": None}}, "nodes": {"hosts": {"kernel": None}}}
+        members = {"nfs": servers, "nodes": [name for name in hosts if name not in servers]}
+        groups = {group: {"hosts": dict.fromkeys(names)} for group, names in members.items()}
         playbook = [{"hosts": "all", "become": True, "gather_facts": False, "roles": ["aicluster.slurm.nfs"]}]
         inventory = {"all": {"hosts": hosts, "vars": variables, "children": groups}}
         (self.folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
@@ -70,6 +73,21 @@ def test_a_share_and_a_path_beside_it(site: Site, ganesha: Storage, client: Stor
     assert play.changes(site.play(**variables)) == set()
 
 
+def test_the_self_test_sees_what_the_server_exports(ganesha: Storage) -> None:
+    texts = yaml.safe_load((play.ROOT / "roles/delivery/vars/main.yml").read_text())
+    look = shlex.join(["sh", "-c", texts["__delivery_look_storage"], "sh", "nobody", "/data", "/tmp"])
+
+    def row() -> dict[str, Any]:
+        return selftest.storage_row(selftest.read_storage(ganesha.output(look)), "/data")
+
+    assert row()["verdict"] == "pass"
+    ganesha.output("systemctl stop nfs-ganesha")
+    try:
+        assert (row()["verdict"], "does not export it" in row()["reason"]) == ("fail", True)
+    finally:
+        ganesha.output("systemctl start nfs-ganesha")
+
+
 def test_a_new_node_is_let_in_although_the_server_is_not_in_the_run(
     site: Site, ganesha: Storage, client: Storage
 ) -> None:
@@ -88,6 +106,54 @@ def test_storage_that_is_there_already(site: Site, kernel: Storage) -> None:
     assert drop_in.endswith("[Unit]\nRequiresMountsFor=/data")
 
 
+def test_storage_that_is_not_ours(site: Site, storages: dict[str, Storage]) -> None:
+    # Both hosts are nodes, and have the volume of the scenario at /data.
+    filer, other = storages["kernel"], storages["ganesha"]
+    for storage in storages.values():
+        storage.output(
+            "id cluster 2>/dev/null || useradd --uid 10000 --no-create-home --home-dir /data/home/cluster cluster"
+        )
+    filer.output("rm -rf /data/home")
+    commands = "install -d -m 0755 /data/home && install -d -o 10000 -g 10000 -m 0700 /data/home/cluster"
+    with pytest.raises(AssertionError, match=f"kernel: /data/home/cluster: found .* On its server that is: {commands}"):
+        site.play(servers=())
+    # root may be nobody on the clients, so it is the filer that has to do it.
+    assert not filer.machine.shell.file("/data/home").exists
+    filer.output(commands)
+    played = site.play(servers=())
+    assert [
+        task for _host, task, result in play.results(played) if "Export the share" in task and "skipped" not in result
+    ] == []
+    assert filer.output("ls -A /data/home/cluster") == ""
+    assert play.changes(site.play(servers=())) == set()
+
+    other.output("mount -t tmpfs tmpfs /data")
+    try:
+        with pytest.raises(
+            AssertionError, match="ganesha: cluster_shared_path: found another file system at /data than on kernel"
+        ):
+            site.play(servers=())
+    finally:
+        other.output("umount /data")
+    assert filer.output("ls -A /data/home/cluster") == ""
+
+
+def test_mounts_beside_the_share(site: Site, kernel: Storage, ganesha: Storage) -> None:
+    before = kernel.output("printf '# by hand\nnone\t/nowhere  tmpfs noauto\t0 0\n' >/etc/fstab; cat /etc/fstab")
+    mounts = [{"path": "/mnt/fast", "source": "tmpfs", "fstype": "tmpfs", "options": ["size=1m", "nosuid"]}]
+    variables: dict[str, Any] = {"nfs_service": "none", "cluster_mounts": mounts}
+    try:
+        site.play(**variables)
+        assert kernel.output("findmnt -no SOURCE,FSTYPE /mnt/fast").split() == ["tmpfs", "tmpfs"]
+        assert "nosuid" in kernel.output("findmnt -no OPTIONS /mnt/fast")
+        assert kernel.output("cat /etc/fstab") == f"{before}\ntmpfs /mnt/fast tmpfs size=1m,nosuid 0 0"
+        assert play.changes(site.play(**variables)) == set()
+        # It is for those who run jobs, and for heads.
+        assert not ganesha.machine.shell.file("/mnt/fast").exists
+    finally:
+        kernel.output("umount /mnt/fast; sed -i /fast/d /etc/fstab")
+
+
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
@@ -103,6 +169,11 @@ def test_storage_that_is_there_already(site: Site, kernel: Storage) -> None:
         (
             {**GANESHA, "nfs_mount": True, "cluster_shared_path": "/nowhere"},
             "kernel: nfs_mount: found a kernel that cannot mount NFS",
+        ),
+        (
+            # Where the module of these tests lies.
+            {**GANESHA, "nfs_mount": True, "cluster_shared_path": "/opt"},
+            "kernel: cluster_shared_path: found modules where .*:/opt would be mounted; accepted: an empty folder",
         ),
         (
             {"nfs_external": {"server": "filer"}},
@@ -130,3 +201,12 @@ def test_a_device_with_something_on_it(site: Site, ganesha: Storage) -> None:
     with pytest.raises(AssertionError, match="which is no block device"):
         site.play(**variables, nfs_device_confirm="/var/disk:67108864")
     assert ganesha.output("sha256sum /var/disk; cat /etc/fstab") == before
+
+
+def test_a_device_that_cannot_be_read_is_not_taken_for_an_empty_one(site: Site, ganesha: Storage) -> None:
+    ganesha.output("truncate -s 1M /var/unread; cp /bin/false /usr/local/sbin/wipefs")
+    try:
+        with pytest.raises(AssertionError, match="Look at the device: "):
+            site.play(nfs_service="none", nfs_device="/var/unread")
+    finally:
+        ganesha.output("rm /usr/local/sbin/wipefs /var/unread")
