@@ -27,14 +27,15 @@ class Site:
     def __init__(self, folder: Path, storages: dict[str, Storage]) -> None:
         self.folder = folder
         self.storages = storages
+        self.servers: tuple[str, ...] = ("ganesha",)
 
-    def play(self, *arguments: str, servers: tuple[str, ...] = ("ganesha",), **variables: Any) -> dict[str, Any]:
+    def play(self, *arguments: str, **variables: Any) -> dict[str, Any]:
         """The report on one run of the role; AssertionError with what it said. Who is no server is a node."""
         hosts = {
             name: {"ansible_connection": "community.docker.docker", "ansible_docker_host": storage.container}
             for name, storage in self.storages.items()
         }
-        members = {"nfs": servers, "nodes": [name for name in hosts if name not in servers]}
+        members = {"nfs": self.servers, "nodes": [name for name in hosts if name not in self.servers]}
         groups = {group: {"hosts": dict.fromkeys(names)} for group, names in members.items()}
         playbook = [{"hosts": "all", "become": True, "gather_facts": False, "roles": ["aicluster.slurm.nfs"]}]
         inventory = {"all": {"hosts": hosts, "vars": variables, "children": groups}}
@@ -81,11 +82,11 @@ def test_the_self_test_sees_what_the_server_exports(ganesha: Storage) -> None:
         return selftest.storage_row(selftest.read_storage(ganesha.output(look)), "/data")
 
     assert row()["verdict"] == "pass"
-    ganesha.output("systemctl stop nfs-ganesha")
+    ganesha.output("systemctl kill --signal=KILL nfs-ganesha; sleep 1")
     try:
         assert (row()["verdict"], "does not export it" in row()["reason"]) == ("fail", True)
     finally:
-        ganesha.output("systemctl start nfs-ganesha")
+        ganesha.output("systemctl reset-failed nfs-ganesha; systemctl start nfs-ganesha")
 
 
 def test_a_new_node_is_let_in_although_the_server_is_not_in_the_run(
@@ -108,6 +109,7 @@ def test_storage_that_is_there_already(site: Site, kernel: Storage) -> None:
 
 def test_storage_that_is_not_ours(site: Site, storages: dict[str, Storage]) -> None:
     # Both hosts are nodes, and have the volume of the scenario at /data.
+    site.servers = ()
     filer, other = storages["kernel"], storages["ganesha"]
     for storage in storages.values():
         storage.output(
@@ -116,23 +118,23 @@ def test_storage_that_is_not_ours(site: Site, storages: dict[str, Storage]) -> N
     filer.output("rm -rf /data/home")
     commands = "install -d -m 0755 /data/home && install -d -o 10000 -g 10000 -m 0700 /data/home/cluster"
     with pytest.raises(AssertionError, match=f"kernel: /data/home/cluster: found .* On its server that is: {commands}"):
-        site.play(servers=())
+        site.play()
     # root may be nobody on the clients, so it is the filer that has to do it.
     assert not filer.machine.shell.file("/data/home").exists
     filer.output(commands)
-    played = site.play(servers=())
+    played = site.play()
     assert [
         task for _host, task, result in play.results(played) if "Export the share" in task and "skipped" not in result
     ] == []
     assert filer.output("ls -A /data/home/cluster") == ""
-    assert play.changes(site.play(servers=())) == set()
+    assert play.changes(site.play()) == set()
 
     other.output("mount -t tmpfs tmpfs /data")
     try:
         with pytest.raises(
             AssertionError, match="ganesha: cluster_shared_path: found another file system at /data than on kernel"
         ):
-            site.play(servers=())
+            site.play()
     finally:
         other.output("umount /data")
     assert filer.output("ls -A /data/home/cluster") == ""

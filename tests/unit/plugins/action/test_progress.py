@@ -13,7 +13,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.aicluster.slurm.plugins.action.slurm_jobs import ActionModule
 
 
-class Action(ActionModule):  # type: ignore[misc] # ansible-core carries no types
+class Action(ActionModule):
     """The action with a module that gives these answers, one a call."""
 
     def __init__(self, *answers: dict[str, Any]) -> None:
