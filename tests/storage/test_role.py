@@ -76,17 +76,19 @@ def test_a_share_and_a_path_beside_it(site: Site, ganesha: Storage, client: Stor
 
 def test_the_self_test_sees_what_the_server_exports(ganesha: Storage) -> None:
     texts = yaml.safe_load((play.ROOT / "roles/delivery/vars/main.yml").read_text())
-    look = shlex.join(["sh", "-c", texts["__delivery_look_storage"], "sh", "nobody", "/data", "/tmp"])
 
-    def row() -> dict[str, Any]:
-        return selftest.storage_row(selftest.read_storage(ganesha.output(look)), "/data")
+    def row(share: str) -> dict[str, Any]:
+        look = shlex.join(["sh", "-c", texts["__delivery_look_storage"], "sh", "nobody", share, "/tmp"])
+        return selftest.storage_row(selftest.read_storage(ganesha.output(look)), share)
 
-    assert row()["verdict"] == "pass"
-    ganesha.output("systemctl kill --signal=KILL nfs-ganesha; sleep 1")
+    assert row("/data")["verdict"] == "pass"
+    # A file that the server did not read.
+    ganesha.write("/etc/ganesha/exports.d/late.conf", "EXPORT { Export_Id = 99; Path = /data/late; }")
     try:
-        assert (row()["verdict"], "does not export it" in row()["reason"]) == ("fail", True)
+        late = row("/data/late")
     finally:
-        ganesha.output("systemctl reset-failed nfs-ganesha; systemctl start nfs-ganesha")
+        ganesha.output("rm /etc/ganesha/exports.d/late.conf")
+    assert (late["verdict"], "does not export it" in late["reason"]) == ("fail", True)
 
 
 def test_a_new_node_is_let_in_although_the_server_is_not_in_the_run(
@@ -108,33 +110,36 @@ def test_storage_that_is_there_already(site: Site, kernel: Storage) -> None:
 
 
 def test_storage_that_is_not_ours(site: Site, storages: dict[str, Storage]) -> None:
-    # Both hosts are nodes, and have the volume of the scenario at /data.
+    # Both hosts are nodes, and have the volume of the scenario at /data. The first one writes for all.
     site.servers = ()
-    filer, other = storages["kernel"], storages["ganesha"]
+    homes = {"cluster_home_base": "/data/home"}
+    filer, other = storages["ganesha"], storages["kernel"]
     for storage in storages.values():
         storage.output(
             "id cluster 2>/dev/null || useradd --uid 10000 --no-create-home --home-dir /data/home/cluster cluster"
         )
     filer.output("rm -rf /data/home")
     commands = "install -d -m 0755 /data/home && install -d -o 10000 -g 10000 -m 0700 /data/home/cluster"
-    with pytest.raises(AssertionError, match=f"kernel: /data/home/cluster: found .* On its server that is: {commands}"):
-        site.play()
+    with pytest.raises(
+        AssertionError, match=f"ganesha: /data/home/cluster: found .* On its server that is: {commands}"
+    ):
+        site.play(**homes)
     # root may be nobody on the clients, so it is the filer that has to do it.
     assert not filer.machine.shell.file("/data/home").exists
     filer.output(commands)
-    played = site.play()
+    played = site.play(**homes)
     assert [
         task for _host, task, result in play.results(played) if "Export the share" in task and "skipped" not in result
     ] == []
     assert filer.output("ls -A /data/home/cluster") == ""
-    assert play.changes(site.play()) == set()
+    assert play.changes(site.play(**homes)) == set()
 
     other.output("mount -t tmpfs tmpfs /data")
     try:
         with pytest.raises(
-            AssertionError, match="ganesha: cluster_shared_path: found another file system at /data than on kernel"
+            AssertionError, match="kernel: cluster_shared_path: found another file system at /data than on ganesha"
         ):
-            site.play()
+            site.play(**homes)
     finally:
         other.output("umount /data")
     assert filer.output("ls -A /data/home/cluster") == ""
