@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from . import play
-from .cluster import Cluster, wait_for
+from .cluster import Cluster, Machine, wait_for
 
 pytestmark = pytest.mark.thorough
 
@@ -37,8 +39,16 @@ def jobs(cluster: Cluster) -> Iterator[list[str]]:
     assert states == {machine.node: "IDLE" for machine in cluster.nodes}
 
 
+def exported(cluster: Cluster) -> list[str]:
+    """The words of what the storage exports, by the kernel or by NFS-Ganesha; clients among them."""
+    files = "find /etc/exports.d /etc/ganesha/exports.d -type f -exec cat {} + 2>/dev/null || true"
+    return re.findall(r"[\w.:-]+", " ".join(server.output(files) for server in cluster.group("nfs")))
+
+
 def test_one_command_takes_a_node_out(cluster: Cluster, jobs: list[str]) -> None:
     stays, goes = cluster.nodes[0], cluster.nodes[-1]
+    address = goes.output("hostname -I").split()[0]
+    assert address in exported(cluster)
     argv = play.command("ansible-playbook", "-i", cluster.inventory, REMOVE, "-e", f"cluster_remove={goes.name}")
     changes = play.changes(play.run(argv))
     assert goes.name in {host for host, task in changes if task.endswith("Stop slurmd, and keep it from starting")}
@@ -46,9 +56,42 @@ def test_one_command_takes_a_node_out(cluster: Cluster, jobs: list[str]) -> None
     assert goes.shell.run("systemctl is-enabled slurmd").stdout.strip() == "masked"
     assert goes.shell.run("systemctl is-active slurmd").rc != 0
     assert stays.shell.run(f"grep -w {goes.node} /etc/hosts").rc == 1
+    assert address not in exported(cluster)
     assert goes.node not in json.loads(cluster.head.output("cat /var/lib/aicluster/nodes.json"))["nodes"]
     assert "JobState=RUNNING" in cluster.head.output(f"scontrol show job {jobs[0]}")
     assert "JobState=COMPLETED" in cluster.head.output(f"scontrol show job {jobs[1]}")
+
+
+@pytest.fixture
+def away(cluster: Cluster) -> Iterator[Machine]:
+    """The first node, which is off; afterwards it is back, and the cluster is whole."""
+    machine = cluster.nodes[0]
+    if machine.facts["connection"] != "community.docker.docker":
+        pytest.skip("needs a compute host that can be missed, in a container")
+    yield machine
+    machine.output("systemctl start slurmd")
+    play.site(cluster.inventory)
+    idle = {machine.node: "IDLE" for machine in cluster.nodes}
+    states = wait_for(
+        lambda: {name: node["State"] for name, node in cluster.slurm_nodes().items()}, lambda states: states == idle
+    )
+    assert states == idle
+
+
+def test_a_node_joins_while_another_one_is_off(cluster: Cluster, away: Machine, tmp_path: Path) -> None:
+    joins = cluster.nodes[-1]
+    play.run(play.command("ansible-playbook", "-i", cluster.inventory, REMOVE, "-e", f"cluster_remove={joins.name}"))
+    away.output("systemctl stop slurmd")
+    cluster.head.output(f"scontrol update NodeName={away.node} State=DOWN Reason=off")
+    play.site(cluster.without(away, tmp_path), "--limit", joins.name)
+    states = wait_for(
+        lambda: {name: node["State"] for name, node in cluster.slurm_nodes().items()},
+        lambda states: states.get(joins.node) == "IDLE",
+    )
+    assert states[joins.node] == "IDLE"
+    assert set(states) == {machine.node for machine in cluster.nodes}
+    assert states[away.node].startswith("DOWN")
+    assert cluster.as_user(f"srun -w {joins.node} --mem=50 -t1 hostname").strip()
 
 
 @pytest.mark.parametrize("hosts", ["nobody", ""])
