@@ -59,8 +59,9 @@ molecule: setup hosts ## The scenarios, in containers (SUITE=trixie, SCENARIOS=d
 	    molecule test -s "$$scenario"; \
 	done
 
-integration: setup hosts ## What we read in slurm.conf, held against Slurm itself (SUITE=trixie)
-	@PYTHONPATH=collections .venv/bin/python tests/integration/read_slurm_conf.py aicluster-base:$(SUITE)
+integration: setup hosts ## What we read in slurm.conf and of a running Slurm, held against Slurm itself (SUITE=trixie)
+	@PYTHONPATH=collections .venv/bin/python -m tests.integration.read_slurm_conf aicluster-base:$(SUITE)
+	@PYTHONPATH=collections .venv/bin/python -m tests.integration.running_slurm aicluster-base:$(SUITE)
 
 vm: setup ## The scenario in virtual machines with kernels of their own (SUITE=trixie, VM_PARTS=short)
 	@scripts/vm tools

@@ -183,6 +183,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
 
     def _load(self, path: str) -> Mapping[str, Any]:
         """What the file says."""
+        try:
+            self._text_of(path)
+        except InventoryError as error:  # Ansible would read on, and complain of something else
+            raise AnsibleParserError(f"{path}: {error}") from None
         if path.endswith(".json"):
             return {"hosts_json": os.path.basename(path)}
         try:
@@ -205,11 +209,16 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         definitions = self.option_definitions
         check_keys(config, definitions, "top level")
         for key, value in config.items():
-            if definitions[key].get("type") == "dict":
+            kind = definitions[key].get("type")
+            if kind == "dict":
                 mapping(value, key)
-        if len([key for key in SOURCES if key in config]) != 1:
-            given = " and ".join(key for key in SOURCES if key in config)
-            raise refusal("top level", given or "no source", f"one of {', '.join(SOURCES)}")
+            elif kind == "str" and isinstance(value, (Mapping, list)):
+                raise refusal(key, short(value), "a text", value)
+        given = [key for key in SOURCES if key in config]
+        if len(given) != 1:
+            raise refusal("top level", " and ".join(given) or "no source", f"one of {', '.join(SOURCES)}")
+        if given != ["hosts"] and config[given[0]] is None:
+            raise refusal(given[0], "nothing", "a path" if given == ["hosts_json"] else "a command")
         try:
             self.set_options(direct={"plugin": NAME, **config}, var_options=self._vars)
             if self.get_option("cache"):
@@ -217,11 +226,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         except AnsibleError as error:
             raise InventoryError(str(error)) from None
 
-    @staticmethod
-    def _refuse_duplicates(path: str) -> None:
+    def _refuse_duplicates(self, path: str) -> None:
         """InventoryError for a key that stands in the file twice; Ansible would only warn."""
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
+        text = self._text_of(path)
         if not text.startswith("$ANSIBLE_VAULT") and not path.endswith(".json"):
             for key, line in duplicate_keys(text):
                 raise refusal(f"line {line}", f"the key {key} again", "every key once")
@@ -234,23 +241,34 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         options = {"name": self.get_option("name"), "network": network, "partitions": self.get_option("partitions")}
         shared = {**{f"cluster_{key}": value for key, value in options.items() if value}, **shared}
         if self.get_option("hosts_json") is not None:
-            found = read_hosts_json(
-                self._text_of(os.path.join(os.path.dirname(path), self.get_option("hosts_json"))),
-                check_role_groups(self.get_option("role_groups")),
-            )
+            found = self._read_hosts_json(os.path.join(os.path.dirname(path), self.get_option("hosts_json")), path)
         elif self.get_option("scontrol") is not None:
             found = self._read_running(path, cache)
         else:
             found = read_topology(self.get_option("hosts"), network)
         return found._replace(variables=shared)
 
+    def _read_hosts_json(self, path: str, named_in: str) -> Inventory:
+        """What a hosts.json says; where another file names it, an error names it as well."""
+        role_groups = check_role_groups(self.get_option("role_groups"))
+        try:
+            return read_hosts_json(self._text_of(path), role_groups)
+        except InventoryError as error:
+            raise error if path == named_in else InventoryError(f"hosts_json: {path}: {error}") from None
+
     @staticmethod
     def _text_of(path: str) -> str:
         try:
-            with open(path, encoding="utf-8") as file:
-                return file.read()
-        except (OSError, ValueError) as error:
-            raise refusal("hosts_json", f"{path}: {error}", "a text file that can be read") from None
+            with open(path, "rb") as file:
+                data = file.read()
+        except OSError as error:
+            raise refusal("file", error.strerror, "a text file that can be read") from None
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            found = f"bytes that are no UTF-8, {data[error.start : error.start + 1]!r}"
+            raise refusal(f"line {line}", found, "text in UTF-8") from None
 
     def _read_running(self, path: str, cache: bool) -> Inventory:
         """The running Slurm's answer, or the one in the cache."""

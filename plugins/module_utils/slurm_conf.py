@@ -51,6 +51,7 @@ _IS_COUNT = re.compile(r"0*[1-9][0-9]*").fullmatch
 _IS_FILE = re.compile(r"(?!slurmdbd\.conf$)[A-Za-z0-9][A-Za-z0-9_.-]{0,100}").fullmatch
 _IS_PLUGIN = re.compile(r"(required|optional) +/?[A-Za-z0-9_.+/-]+( .*)?").fullmatch
 _GRES_NAMES = re.compile(r"(?:^|,)([A-Za-z0-9_.+-]+)(?=[:,]|$)").findall
+_OF_NODE = re.compile(r"node (\S+): (.+)", re.DOTALL).fullmatch
 _RESERVED = ("ALL", "DEFAULT")
 _TRUE = ("YES", "UP", "TRUE", "1")
 
@@ -59,7 +60,7 @@ class ConfigError(ValueError):
     """Data that would not become a working configuration; one line a finding."""
 
     def __init__(self, findings: Sequence[str]) -> None:
-        self.findings = list(findings)
+        self.findings = _folded(findings)
         super().__init__("\n".join(self.findings))
 
 
@@ -130,6 +131,25 @@ def render_value(value: object) -> str:
     return f'"{text}"' if " " in text else text
 
 
+def _folded(findings: Sequence[str]) -> list[str]:
+    """The findings, those that say the same of several nodes as one: a mistake of 1,000 nodes is one line, too."""
+    nodes: dict[str, list[str]] = {}
+    for finding in findings:
+        match = _OF_NODE(finding)
+        names = nodes.setdefault(match[2] if match else finding, [])
+        names += [match[1]] if match else []
+    return [f"{_nodes(names)}: {text}" if names else text for text, names in nodes.items()]
+
+
+def _nodes(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"node {names[0]}"
+    try:
+        return f"nodes {hostlist.fold_sorted(names)}"
+    except hostlist.HostlistError:  # that is a finding, too
+        return f"nodes {', '.join(names)}"
+
+
 def _check(cluster: Cluster) -> list[str]:
     """What Slurm would refuse, or accept and then break on: one line a finding."""
     findings = _check_config(cluster.config) + _check_keys("cgroup.conf", cluster.cgroup)
@@ -194,6 +214,7 @@ def _check_gres(cluster: Cluster, devices: Mapping[str, Sequence[gres.GresGroup]
     lines = [(set(_hosts(line["NodeName"])) if "NodeName" in line else None, line) for line in cluster.gres]
     listed = {_text(name) for name in _items(cluster.config.get("GresTypes", ()))}
     types = {name for text in listed for name in text.split(",")}
+    not_listed: dict[str, list[str]] = {}
     for node in cluster.nodes:
         name = _text(node.get("NodeName"))
         here = [line for names, line in lines if names is None or name in names]
@@ -204,15 +225,16 @@ def _check_gres(cluster: Cluster, devices: Mapping[str, Sequence[gres.GresGroup]
         kinds = {group.name for group in found} if found else set(named)
         for kind in sorted(kinds):
             if types and kind not in types:
-                findings.append(
-                    f"slurm.conf: GresTypes: found {','.join(sorted(types))}; accepted: also {kind}, for {name}"
-                )
+                not_listed.setdefault(kind, []).append(name)
             detected = any(_text(line.get("AutoDetect", "off")).lower() not in ("off", "no") for line in here)
             if not found and not detected and not any(_text(line.get("Name")) == kind for line in here):
                 findings.append(
                     f"node {name}: Gres: found {text} and no line of gres.conf for {kind}; accepted:"
                     " records of the devices (gpu_devices), or a line in gres (cluster_gres)"
                 )
+    for kind, names in sorted(not_listed.items()):
+        found_types = ",".join(sorted(types))
+        findings.append(f"slurm.conf: GresTypes: found {found_types}; accepted: also {kind}, for {_nodes(names)}")
     return findings
 
 

@@ -43,6 +43,7 @@ _NOT_INHERITED = (
 )
 # Two names of one key, of which a line's own one wins over the other one of a DEFAULT line.
 _FEATURES = ("Feature", "Features")
+_OLDER_CONTROLLERS = (("controlmachine", "controladdr"), ("backupcontroller", "backupaddr"))
 _OF_ONE_NODE = ("NodeAddr", "NodeHostname", "BcastAddr")
 
 
@@ -149,6 +150,15 @@ class _Config:
             else:
                 self.keys[name] = value
 
+    def result(self) -> Keys:
+        """The keys, with SlurmctldHost in the place of the older keys for it, which Slurm reads where it is missing."""
+        older = {key: self.get(key) for pair in _OLDER_CONTROLLERS for key in pair}
+        if not older["controlmachine"] or "slurmctldhost" in self._spelling:
+            return self.keys
+        hosts = [(older[name], older[address]) for name, address in _OLDER_CONTROLLERS if older[name]]
+        others = {key: value for key, value in self.keys.items() if key.lower() not in older}
+        return {**others, "SlurmctldHost": [f"{name}({address})" if address else name for name, address in hosts]}
+
 
 class _SlurmConfReader:
     """Takes the lines of a slurm.conf one by one."""
@@ -188,7 +198,7 @@ class _SlurmConfReader:
         defaults = [keys for keys in partitions.values() if keys.get("Default")]
         for keys in defaults[:-1]:  # the last one that says so is the default
             del keys["Default"]
-        return SlurmConf(self.config.keys, list(self._nodes.values()), partitions, self._nodesets, self._downnodes)
+        return SlurmConf(self.config.result(), list(self._nodes.values()), partitions, self._nodesets, self._downnodes)
 
     def _line(self, place: Place, kind: str, pairs: Sequence[tuple[str, str]]) -> Keys:
         """The keys of a line, in the manual's spelling; of two equal ones the last wins."""

@@ -35,7 +35,9 @@ class Host:
 
 def is_address(text: object) -> bool:
     """Whether `text` is a literal IPv4 or IPv6 address."""
-    return isinstance(text, str) and (netaddr.valid_ipv4(text, netaddr.INET_PTON) or netaddr.valid_ipv6(text))
+    if not isinstance(text, str) or not text.isascii():
+        return False
+    return netaddr.valid_ipv4(text, netaddr.INET_PTON) or netaddr.valid_ipv6(text)
 
 
 def is_network(text: str) -> bool:

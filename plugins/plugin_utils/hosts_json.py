@@ -14,7 +14,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .hosts import is_address
-from .inventory import FEATURE, Inventory, check_keys, check_name, checked, mapping, refusal, safe_group, short
+from .inventory import (
+    FEATURE,
+    Inventory,
+    InventoryError,
+    check_keys,
+    check_name,
+    checked,
+    mapping,
+    refusal,
+    safe_group,
+    short,
+)
 from .topology import ROLES
 
 HOST = ("groups", "ipv4", "labels", "roles")
@@ -76,6 +87,10 @@ def _hosts(text: str) -> Mapping[str, Any]:
         raise refusal(where, f"no JSON ({error.msg})", "JSON") from None
     except RecursionError:
         raise refusal("hosts.json", "JSON that is nested too deeply", "host names to what is said of them") from None
+    except InventoryError:
+        raise
+    except ValueError as error:  # a number of thousands of digits
+        raise refusal("hosts.json", f"no JSON ({error})", "JSON") from None
     if not isinstance(document, Mapping):
         raise refusal("hosts.json", short(document), "a mapping of host names")
     return document

@@ -85,8 +85,12 @@ def duplicate_keys(text: str) -> Iterator[tuple[str, int]]:
     """Every key of a YAML text that its mapping has already, with its line; YAML itself would drop the first one."""
     document = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     waiting = [document] if document else []
+    known = set()
     while waiting:
         node = waiting.pop()
+        if id(node) in known:  # an alias leads back to it
+            continue
+        known.add(id(node))
         if isinstance(node, yaml.SequenceNode):
             waiting += node.value
         elif isinstance(node, yaml.MappingNode):
@@ -103,7 +107,7 @@ def check_network(value: object) -> str:
     """The value itself where it is a network, empty for null. Raises InventoryError."""
     if value in (None, ""):
         return ""
-    if not isinstance(value, str) or not is_network(value):
+    if not isinstance(value, str) or "/" not in value or not is_network(value):
         raise refusal("network", short(value), "a network such as 10.0.0.0/24", value)
     return value
 
@@ -148,7 +152,7 @@ def _groups(entry: Entry) -> list[str]:
     roles = entry.settings.get("roles", ["nodes"])
     accepted = f"of {', '.join(ROLES)}"
     groups = words(roles, f"{entry.where}.roles", ANY_ROLE, accepted)
-    if any(record.get("name", "gpu") == "gpu" for record in _gres(entry)):
+    if any((record.get("name") or "gpu") == "gpu" for record in _gres(entry)):
         groups.append("gpu")
     if "gpu" in groups:
         groups.append("nodes")  # a GPU is there for jobs

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,6 +107,17 @@ class Cluster:
         """What slurmctld says of its own configuration."""
         lines = (line.partition("=") for line in self.head.output("scontrol show config").splitlines())
         return {key.strip(): value.strip() for key, separator, value in lines if separator}
+
+    def without(self, away: Machine, folder: Path) -> str:
+        """A copy of the inventory in which Ansible does not reach a machine, which has to be a container."""
+        inventory = Path(self.inventory)
+        copy = folder / "inventory" / inventory.name
+        shutil.copytree(inventory.parent, copy.parent)
+        container = "{{ demo_prefix }}" + away.facts["container"].removeprefix(os.environ.get("DEMO_PREFIX", "demo"))
+        text = copy.read_text()
+        assert container in text
+        copy.write_text(text.replace(container, "no-such-container"))
+        return str(copy)
 
 
 def _shell(name: str, inventory: str, facts: dict[str, Any]) -> Host:

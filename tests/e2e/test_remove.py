@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from . import play
-from .cluster import Cluster, wait_for
+from .cluster import Cluster, Machine, wait_for
 
 pytestmark = pytest.mark.thorough
 
@@ -49,6 +50,38 @@ def test_one_command_takes_a_node_out(cluster: Cluster, jobs: list[str]) -> None
     assert goes.node not in json.loads(cluster.head.output("cat /var/lib/aicluster/nodes.json"))["nodes"]
     assert "JobState=RUNNING" in cluster.head.output(f"scontrol show job {jobs[0]}")
     assert "JobState=COMPLETED" in cluster.head.output(f"scontrol show job {jobs[1]}")
+
+
+@pytest.fixture
+def away(cluster: Cluster) -> Iterator[Machine]:
+    """The first node, which is off; afterwards it is back, and the cluster is whole."""
+    machine = cluster.nodes[0]
+    if machine.facts["connection"] != "community.docker.docker":
+        pytest.skip("needs a compute host that can be missed, in a container")
+    yield machine
+    machine.output("systemctl start slurmd")
+    play.site(cluster.inventory)
+    idle = {machine.node: "IDLE" for machine in cluster.nodes}
+    states = wait_for(
+        lambda: {name: node["State"] for name, node in cluster.slurm_nodes().items()}, lambda states: states == idle
+    )
+    assert states == idle
+
+
+def test_a_node_joins_while_another_one_is_off(cluster: Cluster, away: Machine, tmp_path: Path) -> None:
+    joins = cluster.nodes[-1]
+    play.run(play.command("ansible-playbook", "-i", cluster.inventory, REMOVE, "-e", f"cluster_remove={joins.name}"))
+    away.output("systemctl stop slurmd")
+    cluster.head.output(f"scontrol update NodeName={away.node} State=DOWN Reason=off")
+    play.site(cluster.without(away, tmp_path), "--limit", joins.name)
+    states = wait_for(
+        lambda: {name: node["State"] for name, node in cluster.slurm_nodes().items()},
+        lambda states: states.get(joins.node) == "IDLE",
+    )
+    assert states[joins.node] == "IDLE"
+    assert set(states) == {machine.node for machine in cluster.nodes}
+    assert states[away.node].startswith("DOWN")
+    assert cluster.as_user(f"srun -w {joins.node} --mem=50 -t1 hostname").strip()
 
 
 @pytest.mark.parametrize("hosts", ["nobody", ""])

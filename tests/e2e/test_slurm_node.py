@@ -13,22 +13,23 @@ from typing import Any
 import pytest
 
 from . import play
-from .cluster import Cluster, wait_for
+from .cluster import Cluster, Machine, wait_for
 
 pytestmark = pytest.mark.disruptive
 
 
 class Nodes:
-    """The module on the head, for all nodes of the cluster."""
+    """The module on a host, for all nodes of the cluster."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        self.host = cluster.head.name
         self.names = [machine.node for machine in cluster.nodes]
 
     def run(self, *arguments: str, **options: Any) -> dict[str, Any]:
         """What the module returns."""
         options = {"name": ",".join(self.names), **options}
-        argv = play.command("ansible", self.cluster.head.name, "-i", self.cluster.inventory, *arguments)
+        argv = play.command("ansible", self.host, "-i", self.cluster.inventory, *arguments)
         report = play.run([*argv, "-m", "aicluster.slurm.slurm_node", "-a", json.dumps(options)])
         return play.results(report)[0][2]
 
@@ -181,3 +182,25 @@ def test_a_daemon_that_is_down_is_named(nodes: Nodes, service: str, said: str) -
     finally:
         nodes.cluster.head.output(f"systemctl start {service}")
         assert wait_for(lambda: nodes.cluster.head.shell.run("scontrol ping").rc, lambda rc: rc == 0) == 0
+
+
+@pytest.fixture
+def stranger(cluster: Cluster) -> Iterator[Machine]:
+    """A node whose munged has another key than the head's."""
+    others = [machine for machine in cluster.nodes if machine.name != cluster.head.name]
+    if not others:
+        pytest.skip("the only node is the head, which has one munged for both")
+    machine, key = others[-1], "/etc/munge/munge.key"
+    machine.output(f"cp -p {key} {key}.e2e && head -c 1024 /dev/urandom >{key} && systemctl restart munge")
+    yield machine
+    machine.output(f"mv {key}.e2e {key} && systemctl restart munge")
+    assert wait_for(lambda: machine.shell.run("scontrol ping").rc, lambda rc: rc == 0) == 0
+
+
+def test_another_key_is_named(nodes: Nodes, stranger: Machine) -> None:
+    nodes.host = stranger.name
+    start = time.monotonic()
+    said = nodes.fails(state="drained", reason="x")
+    assert time.monotonic() - start < 30
+    assert "slurmctld does not accept what munge says of this host; compare /etc/munge/munge.key" in said
+    assert {node["State"].split("+")[0] for node in nodes.cluster.slurm_nodes().values()} == {"IDLE"}

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: aicluster.slurm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Holds slurm_conf_reader against a real Slurm: `python tests/integration/read_slurm_conf.py IMAGE`.
+"""Holds slurm_conf_reader against a real Slurm: `python -m tests.integration.read_slurm_conf IMAGE`.
 
 IMAGE is a Debian image with package sources that answer, such as aicluster-base:trixie. PYTHONPATH is collections.
 Every configuration in tests/unit/fixtures/slurm_conf is given to a slurmctld in a container, as it is and once more as

@@ -170,8 +170,12 @@ def test_templates_of_the_file_are_kept(parse: Parse) -> None:
         ("hosts: {n1: }\npartitions: main\n", "partitions: found 'main'; accepted: a mapping"),
         ("hosts: {n1: {roles: cpu}}\n", "hosts.n1.roles: found 'cpu'; accepted: of nfs, head, nodes, gpu"),
         ("hosts:\n", "hosts: found no host; accepted: one host or more"),
-        ("hosts_json: nowhere.json\n", "hosts_json: found "),
-        ("hosts_json: x\nrole_groups: {master: heads}\n", "hosts_json: found "),
+        ("hosts: &all {n1: *all}\n", "hosts.n1: found the key 'n1'; accepted: address"),
+        ("hosts: {n1: }\nnetwork: 10.0.0.0\n", "network: found '10.0.0.0'; accepted: a network such as 10.0.0.0/24"),
+        ("hosts: {n1: }\nname: [lab]\n", "name: found ['lab']; accepted: a text"),
+        ("hosts_json:\n", "hosts_json: found nothing; accepted: a path"),
+        ("scontrol:\n", "scontrol: found nothing; accepted: a command"),
+        ("hosts_json: x\nrole_groups: {master: heads}\n", "role_groups.master: found 'heads'; accepted: a list of nfs"),
         ("scontrol: {a: 1}\n", "scontrol: found {'a': 1}; accepted: a command such as ssh head0 scontrol"),
         ("scontrol: []\n", "scontrol: found []; accepted: a command such as ssh head0 scontrol"),
     ],
@@ -185,6 +189,20 @@ def test_a_bad_file_adds_nothing_and_is_named(
         parse(text)
     assert str(error.value).startswith(f"{tmp_path}/lab.cluster.yml: {message}")
     assert plugin.inventory.hosts == {}
+
+
+@pytest.mark.parametrize("name", ["lab.cluster.yml", "hosts.json"])
+@pytest.mark.parametrize(("data", "line"), [(b"# a\n# caf\xe9\n", 2), ("hosts:\n".encode("utf-16"), 1)])
+def test_bytes_that_are_no_text(tmp_path: Path, name: str, data: bytes, line: int) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(AnsibleParserError) as error:
+        inventory_loader.get(NAME).parse(InventoryData(), DataLoader(), str(tmp_path / name))
+    assert str(error.value).startswith(f"{tmp_path / name}: line {line}: found bytes that are no UTF-8, ")
+
+
+def test_a_mark_of_the_order_of_bytes_is_none_of_the_text(parse: Parse) -> None:
+    assert groups(parse("\ufeffhosts: {n1: }\n")) == {"nodes": ["n1"]}
+    assert groups(parse("\ufeff" + json.dumps(HOSTS_JSON), "hosts.json"))["nodes"] == ["c02"]
 
 
 @pytest.mark.parametrize("text", ["hosts: {n1: ]\n", "hosts:\n\tn1:\n", "a: !!python/object:os.system x\n", "[" * 5000])
@@ -219,6 +237,14 @@ def test_a_broken_hosts_json_names_the_place(parse: Parse, tmp_path: Path) -> No
     with pytest.raises(AnsibleParserError) as error:
         parse('{"c01": {\n  "ipv4" 1}}', "hosts.json")
     assert str(error.value).startswith(f"{tmp_path}/hosts.json: line 2, column 10: found no JSON")
+
+
+def test_a_broken_hosts_json_is_named_where_another_file_names_it(parse: Parse, tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text('{"c01": {\n  "ipv4" 1}}')
+    for name, said in (("old.json", "line 2, column 10: found no JSON"), ("no.json", "file: found No such file")):
+        with pytest.raises(AnsibleParserError) as error:
+            parse(f"hosts_json: {name}\n")
+        assert str(error.value).startswith(f"{tmp_path}/lab.cluster.yml: hosts_json: {tmp_path}/{name}: {said}")
 
 
 # --- a running Slurm --------------------------------------------------------------------------------------------------

@@ -404,8 +404,7 @@ def test_gres_outside_gres_types() -> None:
     lines = [{"Name": "gpu"}, {"Name": "mic"}]
     assert findings(nodes=MIXED, gres=lines, config={"GresTypes": "gpu, mic".replace(" ", "")}) == []
     assert findings(nodes=MIXED, gres=lines, config={"grestypes": ["mic"]}) == [
-        "slurm.conf: GresTypes: found mic; accepted: also gpu, for n1",
-        "slurm.conf: GresTypes: found mic; accepted: also gpu, for n2",
+        "slurm.conf: GresTypes: found mic; accepted: also gpu, for nodes n[1-2]",
     ]
 
 
@@ -460,6 +459,18 @@ def test_a_further_file_that_is_no_text(text: object) -> None:
     assert findings(files={"topology.conf": text}) == [
         f"files: topology.conf: found {text!r}; accepted: the text of the file, or null for none"
     ]
+
+
+def test_a_mistake_of_many_nodes_is_one_line() -> None:
+    nodes = [node(f"n{number}", f"10.0.0.{number}", CPUs=0, Gres="gpu:2") for number in range(1, 101)]
+    nodes[4]["CPUs"] = 1
+    assert [text.split("; accepted: ")[0] for text in findings(nodes=nodes, partitions={"p": {"Nodes": "ALL"}})] == [
+        "nodes n[1-4,6-100]: CPUs: found 0",
+        "nodes n[1-100]: Gres: found gpu:2 and no line of gres.conf for gpu",
+    ]
+    # Names that are no names cannot be folded.
+    nodes = [node("a[", "10.0.0.1", CPUs=0), node("b[", "10.0.0.2", CPUs=0)]
+    assert "nodes a[, b[: CPUs: found 0" in "\n".join(findings(nodes=nodes, partitions={"p": {"Nodes": "ALL"}}))
 
 
 # --- findings ---------------------------------------------------------------------------------------------------------

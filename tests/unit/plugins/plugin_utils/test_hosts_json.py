@@ -85,6 +85,7 @@ def test_another_map_of_roles() -> None:
         ({"c04": {"roles": []}}, "c04.ipv4: found None; accepted: an IPv4 address such as 10.0.0.1"),
         ({"c04": {"ipv4": "10.0.0"}}, "c04.ipv4: found '10.0.0'; accepted: an IPv4 address"),
         ({"c04": {"ipv4": "fd00::1"}}, "c04.ipv4: found 'fd00::1'; accepted: an IPv4 address"),
+        ({"c04": {"ipv4": "\ud800"}}, r"c04.ipv4: found '\ud800'; accepted: an IPv4 address"),
         ({"c04": {"ipv4": 10}}, "c04.ipv4: found 10; accepted: an IPv4 address"),
         (
             {"c04": {"ipv4": "10.0.0.1"}},
@@ -123,6 +124,7 @@ def test_what_is_wrong_is_named(changes: dict[str, Any], message: str) -> None:
     [
         ('{"c01": {},\n  "c02" {}}', "line 2, column 9: found no JSON (Expecting ':' delimiter); accepted: JSON"),
         ("", "line 1, column 1: found no JSON (Expecting value); accepted: JSON"),
+        ("[NaN]", "hosts.json: found [nan]; accepted: a mapping of host names"),
         ("[]", "hosts.json: found []; accepted: a mapping of host names"),
         ("{}", "hosts: found no host; accepted: one host or more"),
         ('{"c01": {}, "c01": {}}', "c01: found this key twice; accepted: every key once"),
@@ -136,6 +138,11 @@ def test_a_text_that_is_no_hosts_json(text: str, message: str) -> None:
     with pytest.raises(InventoryError) as error:
         read_hosts_json(text)
     assert str(error.value) == message
+
+
+def test_a_number_that_is_too_long() -> None:
+    with pytest.raises(InventoryError, match=r"^hosts\.json: found .*; accepted: "):
+        read_hosts_json("9" * 10000)
 
 
 @pytest.mark.parametrize("roles", [{"master": "heads"}, {"master": None}, {1: ["head"]}, {"master": [["head"]]}])

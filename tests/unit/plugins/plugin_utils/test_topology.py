@@ -83,6 +83,7 @@ def test_a_host_list_alone_is_a_node_that_is_reached_by_its_name() -> None:
         ({"roles": ["gpu"]}, {"gpu", "nodes"}),
         ({"roles": ["head", "gpu"]}, {"head", "gpu", "nodes"}),
         ({"gres": {"files": ["/dev/nvidia0"]}}, {"gpu", "nodes"}),
+        ({"gres": {"name": None, "files": ["/dev/nvidia0"]}}, {"gpu", "nodes"}),
         ({"gres": [{"name": "nic", "count": 1}]}, {"nodes"}),
         ({"roles": ["head"], "groups": "rack1,rack2"}, {"head", "rack1", "rack2"}),
     ],
@@ -256,6 +257,8 @@ def test_a_damaged_topology_is_read_or_refused_in_one_form(data: st.DataObject) 
         ("a: 1\nb: {c: 1, d: 2}\ne: [{c: 1}, {c: 2}]\n", []),
         ("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\na: 2\n", [("a", 6), ("c", 5)]),
         ("- {a: 1, a: 2}\n", [("a", 1)]),
+        ("a: &a [*a, {b: 1, b: *a}]\n", [("b", 1)]),  # in itself
+        ("".join(f"{chr(97 + n)}: &l{n} [{', '.join([f'*l{n - 1}' if n else 'x'] * 9)}]\n" for n in range(20)), []),
     ],
 )
 def test_duplicate_keys(text: str, found: list[tuple[str, int]]) -> None:
@@ -264,7 +267,7 @@ def test_duplicate_keys(text: str, found: list[tuple[str, int]]) -> None:
 
 def test_network() -> None:
     assert [check_network(value) for value in (NETWORK, "fd00::/64", "", None)] == [NETWORK, "fd00::/64", "", ""]
-    for bad in ("lan", 10, "10.0.0.0/33"):
+    for bad in ("lan", 10, "10.0.0.0", "10.0.0.0/33"):
         with pytest.raises(InventoryError, match=r"network: found .*; accepted: a network such as"):
             check_network(bad)
 
