@@ -52,6 +52,8 @@ def kept(lab: Lab) -> None:
 def test_all_at_once(lab: Lab) -> None:
     lab.reboot(*lab.machines)
     look(lab)
+    # The server had let go of its device.
+    assert "Failed unmounting" not in lab.server.output("journalctl --no-pager --boot=-1 --unit=data.mount")
     # The daemons of Slurm came after the share.
     for machine in lab.slurm_hosts:
         unit = "slurmctld" if machine is lab.head else "slurmd"
