@@ -35,7 +35,7 @@ class Site:
     def vm(self, action: str, *words: str) -> subprocess.Popen[bytes]:
         """Begin a run of scripts/vm."""
         path = f"{self.root}/bin:{os.environ['PATH']}"
-        argv = [self.root / "scripts/vm", action, str(self.machines), *words]
+        argv = [str(self.root / "scripts/vm"), action, str(self.machines), *words]
         return subprocess.Popen(argv, env={"PATH": path, "SUITE": "bookworm"})
 
     def create(self, host: str, number: int) -> subprocess.Popen[bytes]:
