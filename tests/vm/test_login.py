@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from ..e2e.cluster import wait_for
@@ -18,29 +20,36 @@ GROUP = "cat /proc/self/cgroup"
 def test_without_a_job_it_is_refused(lab: Lab) -> None:
     for node in lab.nodes:
         refused = lab.visit(node, GROUP)
-        assert refused.rc == 255
+        assert refused.rc == 1
         assert "pam_slurm_adopt: you have no active jobs on this node" in refused.stderr
     # Never on a head, and not on the storage server.
     assert lab.visit(lab.server, "hostname").stdout.strip() == lab.server.name
     assert lab.visit(lab.head, "hostname").stdout.strip() == lab.head.name
 
 
-def test_with_a_job_it_belongs_to_that_job(lab: Lab) -> None:
+@pytest.fixture
+def job(lab: Lab) -> Iterator[str]:
+    """The number of a job on node1."""
+    number = lab.submit("-w node1 --cpus-per-task=1", "sleep 1000")
+    lab.await_job(number, "RUNNING")
+    yield number
+    lab.head.shell.run(f"scancel {number}")
+
+
+def test_with_a_job_it_belongs_to_that_job(lab: Lab, job: str) -> None:
     node, other = lab.machine("node1"), lab.machine("node2")
-    job = lab.submit("-w node1 --cpus-per-task=1", "sleep 1000")
-    lab.await_job(job, "RUNNING")
     inside = lab.visit(node, f"{GROUP}; nproc; nohup sleep 7777 >/dev/null 2>&1 &")
     assert inside.rc == 0, inside.stderr
     group, processors = inside.stdout.split()
     assert f"/job_{job}/step_extern/" in group
     assert processors == "1"
     # A job there admits to nowhere else.
-    assert lab.visit(other, GROUP).rc == 255
+    assert lab.visit(other, GROUP).rc == 1
     assert node.output("pgrep --full --exact 'sleep 7777'")
     lab.head.output(f"scancel {job}")
     left = wait_for(lambda: node.shell.run("pgrep --full --exact 'sleep 7777'").rc, lambda rc: rc == 1, PATIENCE)
     assert left == 1, "what the login started outlives the job"
-    assert lab.visit(node, GROUP).rc == 255
+    assert lab.visit(node, GROUP).rc == 1
 
 
 def test_root_and_who_ansible_is_come_in_always(lab: Lab) -> None:

@@ -80,7 +80,7 @@ def test_a_further_export_is_mounted_on_a_node(lab: Lab) -> None:
         assert node.output(f"cat {path}/file") == "there"
         assert node.output("cat /etc/fstab") == f"{before}\n{source} {path} nfs _netdev,nofail 0 0"
         # The share is as it was.
-        assert node.output("cat /data/home/cluster/seen") == "node1"
+        assert lab.job("-w node2", "ls -d /data/home/cluster") == "/data/home/cluster"
     finally:
         node.output("umount /mnt/further; sed -i '\\|/mnt/further|d' /etc/fstab")
         node.output("rm -r /etc/systemd/system/*mnt-further* && systemctl daemon-reload")
