@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 import pytest
 
 from ..e2e.cluster import Machine, wait_for
@@ -87,7 +85,7 @@ def test_a_job_outlives_the_server(lab: Lab) -> None:
 @pytest.mark.whole
 def test_a_node_that_loses_its_power_comes_back(lab: Lab) -> None:
     node = lab.machine("node2")
-    job = lab.submit("-w node2 --requeue", shlex.quote("sleep 20"))
+    job = lab.submit("-w node2 --requeue", "sleep 60")
     lab.await_job(job, "RUNNING")
     [before] = power_off(lab, node)
     lab.script("start", node)
