@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from testinfra.backend.base import CommandResult
 
 from ..e2e import play
 from ..e2e.cluster import Cluster, Machine, wait_for
@@ -62,9 +64,7 @@ class Lab(Cluster):
         """Which start of its kernel each machine is in; nothing for one that does not answer."""
 
         def boot(machine: Machine) -> str:
-            ssh = ["ssh", "-F", machine.facts["ssh_config"], "-o", "ConnectTimeout=20", machine.name]
-            show = [*ssh, "cat /proc/sys/kernel/random/boot_id"]
-            return subprocess.run(show, capture_output=True, text=True, check=False).stdout.strip()
+            return self.login("admin", machine, "cat /proc/sys/kernel/random/boot_id").stdout.strip()
 
         with ThreadPoolExecutor() as pool:
             return list(pool.map(boot, machines))
@@ -125,20 +125,24 @@ class Lab(Cluster):
         found = wait_for(lambda: self.job_state(number), lambda seen: seen == state, PATIENCE)
         assert found == state
 
-    def play(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run ansible-playbook on it."""
-        argv = play.command("ansible-playbook", "-i", self.inventory, *arguments)
-        return subprocess.run(
-            argv, cwd=play.ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
+    def storage(self, limit: str, **variables: object) -> dict[str, Any]:
+        """The report on one run of the role nfs on some hosts."""
+        asked = ["--limit", limit, "--extra-vars", json.dumps(variables), str(Path(__file__).parent / "storage.yml")]
+        return play.run(play.command("ansible-playbook", "-i", self.inventory, *asked))
+
+    def login(self, user: str, machine: Machine, command: str) -> subprocess.CompletedProcess[str]:
+        """Log in by ssh from here, with the key that Ansible has."""
+        argv = ["ssh", "-F", machine.facts["ssh_config"], "-o", "ConnectTimeout=20", "-l", user, machine.name, command]
+        return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+
+    def visit(self, machine: Machine, command: str) -> CommandResult:
+        """Log in by ssh from the head, as the cluster user."""
+        inner = f"ssh -o BatchMode=yes -o ConnectTimeout=60 {machine.name} {shlex.quote(command)}"
+        # From a refusal, 255, testinfra would conclude that it did not reach the head itself.
+        return self.head.shell.run(f"cd / && runuser -u {self.user} -- {inner} || exit 1")
 
 
 @pytest.fixture(scope="session")
-def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """The machines; where a test failed, their logs are kept."""
-    lab = Lab(str(request.config.getoption("ansible_inventory")))
-    yield lab
-    if request.session.testsfailed:
-        # Past pytest's capture, so that it is read.
-        with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-            subprocess.run([play.ROOT / "scripts/vm", "logs", lab.folder], check=True)
+def lab(request: pytest.FixtureRequest) -> Lab:
+    """The machines; what they said is kept by molecule/vm/destroy.yml."""
+    return Lab(str(request.config.getoption("ansible_inventory")))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 
+from ..e2e import play
 from ..e2e.cluster import Machine
 from .conftest import Lab
 
@@ -75,6 +76,17 @@ def test_a_job_opens_only_the_devices_that_it_asked_for(lab: Lab) -> None:
     assert lab.job("-w node1 --gres=gpu:2", python).splitlines() == ["0 ENXIO", "1 ENXIO"]
     given, *opened = lab.job("-w node1 --gres=gpu:1", f"echo $SLURM_STEP_GPUS; {python}").splitlines()
     assert opened == [f"{number} {'ENXIO' if str(number) == given else 'EPERM'}" for number in range(2)]
+
+
+def test_a_tool_that_lists_gpus_shows_those_of_the_job(lab: Lab) -> None:
+    """By a double that lists the device files that it can open; a device without a driver, as here, counts."""
+    folder = "/data/home/cluster/double"
+    text = (play.ROOT / "tests/doubles/nvidia-smi").read_text(encoding="utf-8")
+    write = f"mkdir -p {folder} && printf %s {shlex.quote(text)} >{folder}/nvidia-smi && chmod +x {folder}/nvidia-smi"
+    lab.job("-w node1", f"{write} && printf '/dev/fakegpu%d\\n' 0 1 >{folder}/devices.txt")
+    show = f"NVIDIA_SMI_DOUBLE={folder} {folder}/nvidia-smi -L"
+    lines = [lab.job(f"-w node1 --gres=gpu:{count}", show).splitlines() for count in range(3)]
+    assert [len(listed) for listed in lines] == [0, 1, 2], lines
 
 
 def test_users_may_make_namespaces_and_overlays(lab: Lab) -> None:

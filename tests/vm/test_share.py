@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from .conftest import Lab
 
 # A host of its own beside node1 on the cluster's network, with an address that no inventory knows.
@@ -61,3 +63,25 @@ def test_the_device_is_in_fstab_by_its_name(lab: Lab) -> None:
     assert lines[:2] == ["# The line of an installer", "tmpfs   /tmp  tmpfs\tnosuid,nodev   0 0"]
     options = "defaults,nofail,x-systemd.device-timeout=15min"
     assert lines[2:] == [f"UUID={uuid} /data ext4 {options} 0 2"]
+
+
+@pytest.mark.whole
+def test_a_further_export_is_mounted_on_a_node(lab: Lab) -> None:
+    """As of a file server that nobody here looks after."""
+    node = lab.machine("node2")
+    lab.server.output("mkdir -p /srv/further && echo there >/srv/further/file")
+    lab.server.output("exportfs -o ro,sync,no_subtree_check 10.77.0.22:/srv/further")
+    before = node.output("cat /etc/fstab")
+    source, path = "10.77.0.10:/srv/further", "/mnt/further"
+    mount = {"source": source, "path": path, "fstype": "nfs", "options": ["_netdev", "nofail"]}
+    try:
+        lab.storage("node2", cluster_mounts=[mount])
+        assert node.output(f"findmnt --noheadings --output FSTYPE,SOURCE {path}").split() == ["nfs4", source]
+        assert node.output(f"cat {path}/file") == "there"
+        assert node.output("cat /etc/fstab") == f"{before}\n{source} {path} nfs _netdev,nofail 0 0"
+        # The share is as it was.
+        assert lab.job("-w node2", "ls -d /data/home/cluster") == "/data/home/cluster"
+    finally:
+        node.output("umount /mnt/further; sed -i '\\|/mnt/further|d' /etc/fstab")
+        node.output("rm -r /etc/systemd/system/*mnt-further* && systemctl daemon-reload")
+        lab.server.output("exportfs -u 10.77.0.22:/srv/further")

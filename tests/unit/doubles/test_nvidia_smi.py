@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from pathlib import Path
 
@@ -54,3 +55,13 @@ def test_failures(host: str, rc: int) -> None:
 
 def test_other_commands_are_refused() -> None:
     assert play("mix", "--gpu-reset") == (2, "")
+
+
+def test_the_devices_that_can_be_opened(tmp_path: Path) -> None:
+    # What opening a socket gives is what a device without a driver gives: ENXIO.
+    endpoint = socket.socket(socket.AF_UNIX)
+    endpoint.bind(str(tmp_path / "no-driver"))
+    (tmp_path / "driver").touch()
+    names = ["no-driver", "driver", "absent"]
+    (tmp_path / "devices.txt").write_text("".join(f"{tmp_path / name}\n" for name in names), encoding="utf-8")
+    assert play(str(tmp_path), "-L") == (0, f"GPU 0: {tmp_path}/no-driver\nGPU 1: {tmp_path}/driver\n")

@@ -92,6 +92,14 @@ def test_mounts_over_the_network_wait_also_where_the_share_does_not(evaluate: Ca
     assert found == ["storage.conf", "wait.conf", "aicluster-mount-state.service"]
 
 
+def test_every_server_has_its_device_for_as_long_as_it_runs(evaluate: Callable[..., Any]) -> None:
+    for service, unit in (("kernel", "nfs-server"), ("ganesha", "nfs-ganesha")):
+        files = f"__nfs_served.{service}.files | items2dict('path', 'content')"
+        found = evaluate("nfs0", files, ["cluster", "nfs"], {"nfs0": SURVEYED})
+        drop_in = found[f"/etc/systemd/system/{unit}.service.d/storage.conf"]
+        assert drop_in.splitlines()[-1] == "RequiresMountsFor=/data"
+
+
 BEGIN = "nothing is known of the hosts in this run"
 
 
