@@ -127,7 +127,7 @@ def test_constructed(parse: Parse) -> None:
         {
             **LAB,
             "compose": {"twice": "rack * 2", "ansible_user": "'admin-' ~ cluster_name", "missing": "nothing.at_all"},
-            "groups": {"big": "twice == 14"},
+            "groups": {"big": "twice | int == 14"},
             "keyed_groups": [{"key": "nodes_features | default([])", "prefix": "has"}],
         }
     )
