@@ -81,7 +81,8 @@ def _code() -> str:
     places = {Path(ansible.__file__).parent / "module_utils": "ansible/module_utils"}
     for name in ("modules", "module_utils"):
         places[ROOT / "plugins" / name] = f"ansible_collections/aicluster/slurm/plugins/{name}"
-    places[Path(__file__).parent / "on_host.py"] = "on_host.py"
+    for own in (Path(__file__).parent / "on_host.py", ROOT / "tests/support/module_arguments.py"):
+        places[own] = own.name
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for place, name in places.items():

@@ -20,6 +20,7 @@ import sys
 from typing import Any, Callable
 
 from ansible.module_utils import basic
+from module_arguments import module_arguments
 
 CHANGING = (["systemctl", "restart"], ["systemctl", "stop"], ["scontrol", "reconfigure"], ["scontrol", "update"])
 
@@ -82,13 +83,12 @@ def main() -> None:
     parser.add_argument("--kill-after", type=int, default=0)
     parser.add_argument("--before", nargs=2)
     wanted = parser.parse_args(sys.argv[1:])
-    basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": json.load(sys.stdin)}).encode()
-    basic._ANSIBLE_PROFILE = "legacy"
     if wanted.kill_after:
         watch(Effects(wanted.kill_after))
     if wanted.before:
         disturb(wanted.before[0].split(), wanted.before[1])
-    runpy.run_module(f"ansible_collections.aicluster.slurm.plugins.modules.{wanted.module}", run_name="__main__")
+    with module_arguments(json.load(sys.stdin)):
+        runpy.run_module(f"ansible_collections.aicluster.slurm.plugins.modules.{wanted.module}", run_name="__main__")
 
 
 main()

@@ -40,9 +40,9 @@ MODULES = "/opt/modules"
 COLLECTION = "ansible_collections/aicluster/slurm/plugins"
 MAIN = """
 import json, sys
-from ansible.module_utils.testing import patch_module_args
+from module_arguments import module_arguments
 from ansible_collections.aicluster.slurm.plugins.modules import nfs_export
-with patch_module_args(json.load(sys.stdin)):
+with module_arguments(json.load(sys.stdin)):
     nfs_export.main()
 """
 
@@ -87,6 +87,7 @@ class Storage:
         library = Path(ansible.__file__).parent
         names = {f"ansible/{name}": library / name for name in ("__init__.py", "_vendor", "release.py", "module_utils")}
         names |= {f"{COLLECTION}/{name}": play.ROOT / "plugins" / name for name in ("modules", "module_utils")}
+        names["module_arguments.py"] = play.ROOT / "tests/support/module_arguments.py"
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
             for name, source in names.items():

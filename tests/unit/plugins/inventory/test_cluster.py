@@ -126,8 +126,12 @@ def test_constructed(parse: Parse) -> None:
     inventory = parse(
         {
             **LAB,
-            "compose": {"twice": "rack * 2", "ansible_user": "'admin-' ~ cluster_name", "missing": "nothing.at_all"},
-            "groups": {"big": "twice == 14"},
+            "compose": {
+                "shelf": "'shelf-' ~ rack",
+                "ansible_user": "'admin-' ~ cluster_name",
+                "missing": "nothing.at_all",
+            },
+            "groups": {"big": "shelf == 'shelf-7'"},
             "keyed_groups": [{"key": "nodes_features | default([])", "prefix": "has"}],
         }
     )
@@ -137,7 +141,7 @@ def test_constructed(parse: Parse) -> None:
         "ansible_host": "10.0.1.1",
         "nodes_address": "10.0.1.1",
         "rack": 7,
-        "twice": 14,
+        "shelf": "shelf-7",
         "ansible_user": "admin-lab",
     }
 

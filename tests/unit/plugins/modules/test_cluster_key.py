@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aicluster.slurm.plugins.module_utils import ssh
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import read_whole
 from ansible_collections.aicluster.slurm.plugins.modules import cluster_key
+from module_arguments import module_arguments
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 
@@ -42,7 +42,7 @@ class Host:
 
     def run(self, check: bool = False, owner: str = ME) -> dict[str, Any]:
         arguments = {"folder": str(self.folder), "owner": owner, "_ansible_check_mode": check}
-        with patch_module_args(arguments), pytest.raises(SystemExit):
+        with module_arguments(arguments), pytest.raises(SystemExit):
             cluster_key.main()
         result: dict[str, Any] = json.loads(self.capsys.readouterr().out)
         return result

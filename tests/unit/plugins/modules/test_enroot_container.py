@@ -21,9 +21,9 @@ import pytest
 DOUBLE = Path(__file__).parents[4] / "tests/doubles/enroot"
 MAIN = """
 import json, sys
-from ansible.module_utils.testing import patch_module_args
+from module_arguments import module_arguments
 from ansible_collections.aicluster.slurm.plugins.modules import enroot_container
-with patch_module_args(json.load(sys.stdin)):
+with module_arguments(json.load(sys.stdin)):
     enroot_container.main()
 """
 HUB = "registry-1.docker.io"

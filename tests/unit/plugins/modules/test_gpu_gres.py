@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import NOT_THERE, Result
 from ansible_collections.aicluster.slurm.plugins.module_utils.gpu_nvidia import (
     FIELDS,
@@ -19,6 +18,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.gpu_nvidia import 
 )
 from ansible_collections.aicluster.slurm.plugins.module_utils.gres_local import BEGIN, END
 from ansible_collections.aicluster.slurm.plugins.modules import gpu_gres
+from module_arguments import module_arguments
 
 GpuHost = Callable[[str], Any]
 Run = Callable[..., dict[str, Any]]
@@ -37,7 +37,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     def run(host: Any, check: bool = False, **options: Any) -> dict[str, Any]:
         monkeypatch.setattr(gpu_gres, "bounded_runner", lambda _seconds: host)
         arguments = {"_ansible_check_mode": check, "root": str(host.root), **options}
-        with patch_module_args(arguments), pytest.raises(SystemExit) as end:
+        with module_arguments(arguments), pytest.raises(SystemExit) as end:
             gpu_gres.main()
         result: dict[str, Any] = json.loads(capsys.readouterr().out)
         assert end.value.code == int(result.get("failed", False))
@@ -156,7 +156,7 @@ def test_a_tool_that_hangs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     begin = time.monotonic()
-    with patch_module_args({"timeout": 1, "root": str(tmp_path)}), pytest.raises(SystemExit):
+    with module_arguments({"timeout": 1, "root": str(tmp_path)}), pytest.raises(SystemExit):
         gpu_gres.main()
     assert time.monotonic() - begin < 5
     message = json.loads(capsys.readouterr().out)["msg"]

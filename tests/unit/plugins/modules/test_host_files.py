@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aicluster.slurm.plugins.module_utils import services
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.modules import host_files
+from module_arguments import module_arguments
 
 RIGHTS = {"owner": str(os.getuid()), "group": str(os.getgid())}
 ACTIVE = "Id=x.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\n"
@@ -40,7 +40,7 @@ class Host:
         self, options: dict[str, Any], *expected: tuple[list[str], int, str], check: bool = False
     ) -> dict[str, Any]:
         self.expected = list(expected)
-        with patch_module_args({**options, "_ansible_check_mode": check}), pytest.raises(SystemExit):
+        with module_arguments({**options, "_ansible_check_mode": check}), pytest.raises(SystemExit):
             host_files.main()
         assert self.expected == []
         result: dict[str, Any] = json.loads(self.capsys.readouterr().out)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aicluster.slurm.plugins.module_utils import packages
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.module_utils.packages import INSTALL, QUERY, REPAIR, UPDATE
 from ansible_collections.aicluster.slurm.plugins.modules import host_packages
+from module_arguments import module_arguments
 
 Step = tuple[list[str], int, str]
 
@@ -38,7 +38,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
             return Result(expected, rc, "" if rc else text, text if rc else "")
 
         monkeypatch.setattr(host_packages, "module_runner", lambda _module: answer)
-        with patch_module_args({**options, "_ansible_check_mode": check}), pytest.raises(SystemExit):
+        with module_arguments({**options, "_ansible_check_mode": check}), pytest.raises(SystemExit):
             host_packages.main()
         assert left == []
         result: dict[str, Any] = json.loads(capsys.readouterr().out)

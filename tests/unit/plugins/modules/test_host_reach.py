@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aicluster.slurm.plugins.module_utils import host_reach as reach
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.modules import host_reach
+from module_arguments import module_arguments
 
 POLICY = "slurm-client:\n  Installed: (none)\n  Candidate: 24.11.5-4\n  Version table:\n     24.11.5-4 500\n"
 
@@ -55,7 +55,7 @@ def test_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(host_reach, "module_runner", lambda _module: run)
     options = {"resolve": {"localhost": "127.0.0.1"}, "connect": [{"host": "255.255.255.255", "port": 22}]}
-    with patch_module_args(options), pytest.raises(SystemExit) as end:
+    with module_arguments(options), pytest.raises(SystemExit) as end:
         host_reach.main()
     assert end.value.code == 0
     result = json.loads(capsys.readouterr().out)

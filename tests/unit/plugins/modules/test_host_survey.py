@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aicluster.slurm.plugins.module_utils import accounts
 from ansible_collections.aicluster.slurm.plugins.module_utils import host_survey as survey
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.module_utils.packages import Package
 from ansible_collections.aicluster.slurm.plugins.modules import host_survey
+from module_arguments import module_arguments
 
 ACCOUNT = {
     "user": "cluster",
@@ -293,7 +293,7 @@ def test_module(
         "account": ACCOUNT,
         "packages": {"needed": ["munge"], "strangers": ["slurm-smd*"]},
     }
-    with patch_module_args(arguments), pytest.raises(SystemExit) as end:
+    with module_arguments(arguments), pytest.raises(SystemExit) as end:
         host_survey.main()
     result = json.loads(capsys.readouterr().out)
     assert end.value.code == 0

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aicluster.slurm.plugins.module_utils import accounts, host_files
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.modules import host_users
+from module_arguments import module_arguments
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFr0mTheLab ada@laptop"
 ADA: dict[str, Any] = {"name": "ada", "uid": 20001, "group": "lab", "home": "/nowhere/ada", "authorized_keys": [KEY]}
@@ -73,7 +73,7 @@ class Host:
             "_ansible_check_mode": check,
             "_ansible_diff": True,
         }
-        with patch_module_args(arguments), pytest.raises(SystemExit):
+        with module_arguments(arguments), pytest.raises(SystemExit):
             host_users.main()
         assert self.expected == []
         self.said = self.capsys.readouterr().out

@@ -293,11 +293,11 @@ def umask() -> int:
 # The account of this test stands for munge's.
 MAIN = """
 import json, sys
-from ansible.module_utils.testing import patch_module_args
+from module_arguments import module_arguments
 from ansible_collections.aicluster.slurm.plugins.module_utils import munge
 from ansible_collections.aicluster.slurm.plugins.modules import munge_key
 munge.USER = sys.argv[1]
-with patch_module_args(json.load(sys.stdin)):
+with module_arguments(json.load(sys.stdin)):
     munge_key.main()
 """
 

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aicluster.slurm.plugins.module_utils import exports, ganesha, nfs_servers
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.module_utils.nfs_servers import HEADER
 from ansible_collections.aicluster.slurm.plugins.modules import nfs_export
+from module_arguments import module_arguments
 
 RW = "rw,root_squash,sync,no_subtree_check"
 RO = "ro,root_squash,sync,no_subtree_check"
@@ -106,7 +106,7 @@ class Host:
             patch.setattr(nfs_export, "Kernel", kernel)
             patch.setattr(nfs_export, "Ganesha", server)
             arguments = {"path": self.path, "_ansible_check_mode": check, **options}
-            with patch_module_args(arguments), pytest.raises(SystemExit) as end:
+            with module_arguments(arguments), pytest.raises(SystemExit) as end:
                 nfs_export.main()
         assert left == []
         result: dict[str, Any] = json.loads(self.capsys.readouterr().out)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.modules import slurm_node
+from module_arguments import module_arguments
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 VERSIONS = pytest.mark.parametrize("version", ["22.05", "24.11"])
@@ -92,7 +92,7 @@ def run(
         monkeypatch.setenv("PATH", path)
         monkeypatch.setattr(slurm_node, "module_runner", lambda _module: runner)
         arguments = {"_ansible_check_mode": check, **options}
-        with patch_module_args(arguments), pytest.raises(SystemExit) as end:
+        with module_arguments(arguments), pytest.raises(SystemExit) as end:
             slurm_node.main()
         assert left == []
         result: dict[str, Any] = json.loads(capsys.readouterr().out)

@@ -17,9 +17,9 @@ import pytest
 
 MAIN = """
 import json, sys
-from ansible.module_utils.testing import patch_module_args
+from module_arguments import module_arguments
 from ansible_collections.aicluster.slurm.plugins.modules import spank_plugins
-with patch_module_args(json.load(sys.stdin)):
+with module_arguments(json.load(sys.stdin)):
     spank_plugins.main()
 """
 # Copies the source to be the plugin, and notes that it was called.
