@@ -84,9 +84,9 @@ def tests(cluster: Cluster, on_head: OnHead) -> SelfTest:
     return SelfTest(cluster, on_head)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def report(cluster: Cluster) -> dict[str, Any]:
-    """The report that the playbook left on the share."""
+    """The report that the playbook left on the share the last time."""
     found: dict[str, Any] = json.loads(cluster.head.output(f"cat {PATH}/report.json"))
     return found
 

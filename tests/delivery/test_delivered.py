@@ -62,10 +62,8 @@ def test_the_sample_of_the_user_guide(cluster: Cluster) -> None:
     assert log.splitlines()[-1] == "done"
     assert f"job {job} of {cluster.user} began on node" in log
     # For results out of the head; each side of rsync needs it.
-    assert (
-        cluster.as_user(f"cd / && rsync -a {home}/hello-{job}.log /tmp/fetched-{job}/ && ls /tmp/fetched-{job}")
-        == f"hello-{job}.log\n"
-    )
+    fetch = f"cd / && rsync -a {home}/hello-{job}.log /tmp/fetched-{job}/ && ls /tmp/fetched-{job}"
+    assert cluster.as_user(fetch) == f"hello-{job}.log"
 
 
 def test_a_second_run_changes_nothing_and_submits_nothing(cluster: Cluster, tmp_path: Path) -> None:
