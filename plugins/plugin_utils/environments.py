@@ -25,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 {variables}
 umask 022
 mkdir -p "$builds"
-if [[ $(cat "$build/.aicluster" 2>/dev/null || true) == "$id" ]]; then
+if [[ $(cat "$build/.aicluster" 2>/dev/null) == "$id" ]]; then
     # An earlier one that is wanted again; jobs may still run out of it.
     echo "$build is whole, and used again"
     rm -f "$build/.replaced"
