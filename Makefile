@@ -59,9 +59,10 @@ molecule: setup hosts ## The scenarios, in containers (SUITE=trixie, SCENARIOS=d
 	    molecule test -s "$$scenario"; \
 	done
 
-integration: setup hosts ## What we read in slurm.conf and of a running Slurm, held against Slurm itself (SUITE=trixie)
+integration: setup hosts ## What we read in slurm.conf, see of a running Slurm and tell it, held against Slurm itself (SUITE=trixie)
 	@PYTHONPATH=collections .venv/bin/python -m tests.integration.read_slurm_conf aicluster-base:$(SUITE)
 	@PYTHONPATH=collections .venv/bin/python -m tests.integration.running_slurm aicluster-base:$(SUITE)
+	@PYTHONPATH=benchmarks .venv/bin/python -m pytest tests/integration --image=aicluster-base:$(SUITE)
 
 vm: setup ## The scenario in virtual machines with kernels of their own (SUITE=trixie, VM_PARTS=short)
 	@scripts/vm tools

@@ -45,7 +45,7 @@ _value:
 
 from collections.abc import Callable
 
-from ansible_collections.aicluster.slurm.plugins.plugin_utils.verify import summary
+from ansible_collections.aicluster.slurm.plugins.plugin_utils.summary import summary
 
 
 class FilterModule:

@@ -14,26 +14,27 @@ description:
   - Of the heads that answer, the one that controls the cluster now, and the newest node store.
 options:
   _input:
-    description: The results of a loop over the heads, each with its C(item), and C(stdout_lines) where it was reached.
-    type: list
-    elements: dict
-    required: true
-  hostvars:
-    description: The variables of all hosts, C(hostvars).
-    type: dict
-    required: true
-  heads:
     description: All heads of the inventory, in its order.
     type: list
     elements: str
-    default: []
+    required: true
+  hostvars:
+    description: The variables of all hosts, C(hostvars). Those of the run have C(__cluster_survey).
+    type: dict
+    required: true
   run:
     description: The hosts of this run.
     type: list
     elements: str
     default: []
-  servers:
-    description: The results of a loop over the storage servers outside the run, each with its C(item) and C(survey).
+  looked:
+    description:
+      - The results of a loop of M(aicluster.slurm.host_survey) over the heads and storage servers outside the run.
+    type: list
+    elements: dict
+    default: []
+  reached:
+    description: The results of a loop of C(uname -n) over heads to which others delegated.
     type: list
     elements: dict
     default: []
@@ -42,7 +43,7 @@ options:
 EXAMPLES = """
 - name: Show who speaks for the cluster
   ansible.builtin.debug:
-    msg: "{{ (asked.results | aicluster.slurm.head_answers(hostvars, groups['head'], ansible_play_hosts_all)).head }}"
+    msg: "{{ (groups['head'] | aicluster.slurm.head_answers(hostvars, ansible_play_hosts_all)).head }}"
 """
 
 RETURN = """
@@ -61,29 +62,33 @@ from ansible_collections.aicluster.slurm.plugins.plugin_utils.heads import (
     joined,
     misled,
     newest_store,
-    read_answer,
+    read_answers,
     speaker,
 )
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.hosts import node_name
 
 
 def head_answers(
-    results: Sequence[Mapping[str, Any]],
+    heads: Sequence[str],
     hostvars: Mapping[str, Mapping[str, Any]],
-    heads: Sequence[str] = (),
     run: Sequence[str] = (),
-    servers: Sequence[Mapping[str, Any]] = (),
+    looked: Sequence[Mapping[str, Any]] = (),
+    reached: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Which head speaks for the cluster, and what is in the way."""
-    answers = [read_answer(result["item"], result["stdout_lines"]) for result in results if result.get("stdout_lines")]
-    facts = {answer.name: hostvars[answer.name].get("ansible_facts") or {} for answer in answers}
-    findings = misled(answers, {name: str(each.get("hostname") or "") for name, each in facts.items()})
-    lost = [(result, "head") for result in results if not answers]
-    lost += [(result, "storage server") for result in servers if "survey" not in result]
-    for result, what in lost:
-        findings.append(
-            f"{result['item']}: {what}: found {result.get('msg') or 'no way to it'}; accepted: one that answers"
-        )
+    looks = {result["item"]: result for result in looked if not result.get("skipped")}
+    looks.update((name, hostvars[name].get("__cluster_survey") or {}) for name in heads if name in run)
+    answers = read_answers(heads, looks)
+    findings = misled(
+        {result["item"]: result["stdout"] for result in reached if result.get("stdout")},
+        {name: str((hostvars[name].get("ansible_facts") or {}).get("hostname") or "") for name in heads},
+    )
+    for name, look in looks.items():
+        # A head may be gone when there is another one, and of those in the run Ansible has told it.
+        if "survey" in look or (name in heads and (answers or name in run)):
+            continue
+        what = "head" if name in heads else "storage server"
+        findings.append(f"{name}: {what}: found {look.get('msg') or 'no way to it'}; accepted: one that answers")
     members = joined({name: node_name(name, hostvars[name]) for name in heads}, run, answers)
     answers = [answer for answer in answers if answer.name in members]
     head = speaker(answers)

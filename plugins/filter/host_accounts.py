@@ -82,10 +82,16 @@ def host_accounts(
 ) -> list[dict[str, Any]]:
     """The users of one host; an error with everything that is wrong in the list."""
     names = {*groups, *(name for members in groups.values() for name in members)}
+    users = [{key: _plain(value) for key, value in user.items()} for user in users]
     wrong = findings(users, names, {name: int(number) for name, number in (taken or {}).items()})
     if wrong:
         raise AnsibleFilterError("\n".join(wrong))
     return accounts(users, host, groups, group, base, share, admitted or {})
+
+
+def _plain(value: Any) -> Any:
+    """The value; a single one that is in a vault is a text only since ansible-core 2.19."""
+    return str(value) if getattr(value, "__ENCRYPTED__", False) else value
 
 
 class FilterModule:

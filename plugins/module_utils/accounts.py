@@ -21,8 +21,8 @@ NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
 KEYS_HEADER = "# Written by Ansible (aicluster.slurm): changes made here are lost at the next run.\n"
 
-RECORD = "/var/lib/aicluster/people"
-"""Who was made on a host, so that those who leave the list are not forgotten."""
+SYSTEM = (range(1000), range(60000, 65536))
+"""Numbers that Debian gives to its own accounts; Slurm has 64030."""
 
 NO_SUCH_GROUP = 6
 """The exit code of groupdel for what is gone: userdel removes a user's own group, too."""
@@ -168,6 +168,11 @@ def check(users: Sequence[User], groups: Sequence[Group], found: Database, busy:
             for name in (user.group, *(user.groups or ()))
             if name not in known
         ),
+        *(
+            f"user {user.name}: found the uid {uids[user.name]} of the system; accepted: a name of its own"
+            for user in users
+            if uids.get(user.name, user.uid) != user.uid and any(uids[user.name] in numbers for numbers in SYSTEM)
+        ),
     ]
     if wrong:
         raise AccountsError("\n".join(wrong))
@@ -199,11 +204,12 @@ def plan(
     found: Database,
     passwords: Collection[str] = (),
     busy: Collection[str] = (),
+    homeless: Collection[str] = (),
 ) -> list[Step]:
     """What makes the accounts as wanted, in an order that works; `passwords` names whose password is another one.
 
     Users go before groups come, whose numbers or names they may have held; groups go last. Who is `busy` is locked
-    until the account can go.
+    until the account can go. Who is `homeless` has an account, and a home that was not made.
     """
     gids = {**found.gids, **{group.name: group.gid for group in groups if group.present}}
     # The home stays: what is in it is nobody else's to throw away.
@@ -214,6 +220,8 @@ def plan(
         steps += _group(group, found.gids.get(group.name)) if group.present else []
     for user in users:
         steps += _user(user, gids, found) if user.state != ABSENT else []
+        if user.name in homeless:
+            steps.append(Step(f"user {user.name} has no home", ["mkhomedir_helper", user.name]))
     if passwords:
         steps.append(Step(f"another password: {', '.join(passwords)}", CHPASSWD))
     return steps + [
@@ -301,12 +309,6 @@ def stored(entry: Entry) -> str:
     return entry.hash.lstrip("!") if entry.expires == EXPIRED else entry.hash
 
 
-def recorded(text: str) -> dict[str, int]:
-    """The users of a record, by name."""
-    rows = (line.split() for line in text.splitlines())
-    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
-
-
 def left(users: Sequence[User], found: Database, before: Mapping[str, int]) -> dict[str, int]:
     """Those of the record who are in no list, and still there."""
     listed = {user.name for user in users}
@@ -317,10 +319,19 @@ def left(users: Sequence[User], found: Database, before: Mapping[str, int]) -> d
     }
 
 
-def record(users: Sequence[User], leftover: Mapping[str, int]) -> str:
-    """Who is there now, for `recorded`."""
-    there = {**leftover, **{user.name: user.uid for user in users if user.state != ABSENT}}
-    return "".join(f"{name} {uid}\n" for name, uid in sorted(there.items()))
+def there(users: Sequence[User], leftover: Mapping[str, int]) -> dict[str, int]:
+    """The numbers of those who are there now, by name."""
+    return {**leftover, **{user.name: user.uid for user in users if user.state != ABSENT}}
+
+
+def unsure_of_home(users: Sequence[User], found: Database, before: Mapping[str, int]) -> list[User]:
+    """Those whose home may be missing: it is another one, or the run that made the account did not come to its end."""
+    return [
+        user
+        for user in users
+        if user.state != ABSENT and user.create_home and user.name in found.users
+        if user.name not in before or found.users[user.name].home != user.home
+    ]
 
 
 def keys_are_ours(user: User) -> bool:

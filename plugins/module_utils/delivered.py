@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 FILE, FOLDER, ABSENT = "file", "directory", "absent"
+NEW = "new"
 
 _ASIDE = ".aicluster-"
 
@@ -88,7 +89,7 @@ def _difference(item: Wanted, own: bool) -> str:
     try:
         there = os.lstat(item.path)
     except (FileNotFoundError, NotADirectoryError):
-        return "" if item.state == ABSENT else "new"
+        return "" if item.state == ABSENT else NEW
     if item.state == ABSENT:
         return "remove"
     is_folder = stat.S_ISDIR(there.st_mode)

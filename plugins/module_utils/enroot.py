@@ -169,6 +169,7 @@ _MEANINGS = (
         r"error code: 40[13]\b|error: 40[13]\b",
         "the registry refuses: no credentials, wrong ones, or no right to this image",
     ),
+    (r"error code: 429\b|error: 429\b", "the registry was asked too often: wait, or log in to it"),
     (r"error code: 404\b|error: 404\b", "the registry has no such image or tag"),
     (r"No space left on device|Disk quota exceeded|[Ww]rite failed because", "the disk is full"),
     (
@@ -223,9 +224,11 @@ def decide(wish: Wish, exists: bool, origin: Origin | None, digest: str) -> str:
         if wish.image is None:
             raise EnrootError(f"{wish.name}: there is no such container; accepted without an image: one that is there")
         return "create"
+    if wish.image is None:
+        return "nothing"
     if wish.force:
         return "replace"
-    if wish.image is None or _is_same(wish.image, origin, digest):
+    if _is_same(wish.image, origin, digest):
         return "nothing"
     if wish.on_image_change != "fail":
         return {"keep": "nothing", "recreate": "replace"}[wish.on_image_change]
@@ -256,5 +259,8 @@ def describe(exists: bool, origin: Origin | None) -> str:
 
 def users_environment(name: str, home: str, environment: Iterable[tuple[str, str]]) -> dict[str, str]:
     """The environment of another user: proxies and enroot's settings stay, where the caller has files does not."""
-    kept: Mapping[str, str] = {key: value for key, value in environment if not key.startswith("XDG_")}
+    callers = ("TMPDIR", "TMP", "TEMP")
+    kept: Mapping[str, str] = {
+        key: value for key, value in environment if not key.startswith("XDG_") and key not in callers
+    }
     return {**kept, "HOME": home, "USER": name, "LOGNAME": name}

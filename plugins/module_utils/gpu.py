@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Any, Iterable, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from ansible_collections.aicluster.slurm.plugins.module_utils.gres import GresGroup
 from ansible_collections.aicluster.slurm.plugins.module_utils.hostlist import fold
 from ansible_collections.aicluster.slurm.plugins.module_utils.sysfs import AMD, INTEL, NVIDIA, Card
+
+BUS_ID = re.compile(r"[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]")
+"""Of PCI, as sysfs and nvidia-smi write it."""
 
 
 class GpuError(Exception):
@@ -89,7 +92,7 @@ def short_type(name: str) -> str:
 
 def mig_profile(profile: str) -> str:
     """A profile as slurmd's own detection counts it: GPU slices and memory, 3g.20gb for 1c.3g.20gb+me."""
-    return re.sub(r"^[0-9]+c\.", "", profile).split("+")[0]
+    return re.split("[+-]", re.sub(r"^[0-9]+c\.", "", profile))[0]
 
 
 class Naming(NamedTuple):
@@ -215,9 +218,39 @@ def _version(text: str) -> tuple[int, ...]:
         raise GpuError(f"compute capability: found {text!r}; accepted: two numbers, such as 8.0") from None
 
 
-def is_ignored(device: Device, ignore: Iterable[str]) -> bool:
-    """Whether one of the bus ids, UUIDs and device files means this device."""
-    return not {device.bus_id, device.uuid.lower(), device.file}.isdisjoint(word.lower() for word in ignore)
+def plain_bus_id(text: str) -> str:
+    """A bus id as sysfs writes it: 0000:4e:00.0 for 00000000:4E:00.0 of nvidia-smi. Raises GpuError."""
+    if not BUS_ID.fullmatch(text.strip()):
+        raise GpuError(f"nvidia-smi: pci.bus_id: found {text[:80]!r}; accepted: such as 00000000:4E:00.0")
+    domain, _colon, rest = text.strip().lower().partition(":")
+    return f"{int(domain, 16):04x}:{rest}"
+
+
+def plain_name(word: str) -> str:
+    """A bus id, UUID or device file, in whichever way it was spelt."""
+    word = word.strip().lower()
+    return plain_bus_id(word) if BUS_ID.fullmatch(word) else word
+
+
+def names_of(device: Device) -> tuple[str, ...]:
+    """By what a device can be named, in the spelling of plain_name."""
+    return (device.bus_id, device.uuid.lower(), device.file.lower())
+
+
+def without(devices: Sequence[Device], ignore: Iterable[str]) -> list[Device]:
+    """The devices that none of these words means, with links between them alone."""
+    words = set(map(plain_name, ignore))
+    kept = [device for device in devices if words.isdisjoint(names_of(device))]
+    linked = [device for device in devices if device.links]
+    places = [place for place, device in enumerate(linked) if device in kept]
+    if len(places) == len(linked):
+        return kept
+    rows = {linked[place].file: [(linked[place].links or "").split(",")[other] for other in places] for place in places}
+    alike = len({link for row in rows.values() for link in row if link != "-1"}) < 2
+    return [
+        device._replace(links=None if alike else ",".join(rows[device.file])) if device.file in rows else device
+        for device in kept
+    ]
 
 
 # --- Drift ------------------------------------------------------------------------------------------------------------
@@ -231,15 +264,15 @@ def counts(groups: Iterable[GresGroup]) -> Counter[str]:
     return found
 
 
-def missing(expected: Sequence[Mapping[str, Any]], devices: Sequence[Device], layout_declared: bool) -> dict[str, str]:
+def missing(
+    expected: Sequence[Mapping[str, Any]], devices: Sequence[Device], naming: Naming, layout_declared: bool
+) -> dict[str, str]:
     """Of the device records, those that are not there any more: what is missing, by the type that it had.
 
-    A card counts by its bus id. MIG instances count too, unless the layout is declared and so meant to differ.
+    MIG instances count too, unless the layout is declared and so meant to differ.
     """
-    here = {device.bus_id: device for device in devices}
     gone: dict[str, list[str]] = {}
-    for entry in expected:
-        device = here.get(entry["bus_id"])
+    for entry, device in zip(expected, _matches(expected, devices, naming)):
         kinds = Counter(mig["type"] for mig in entry["mig"]) if entry.get("mig") else Counter({entry["type"]: 1})
         if device is None:
             for kind in kinds:
@@ -252,6 +285,38 @@ def missing(expected: Sequence[Mapping[str, Any]], devices: Sequence[Device], la
                 if number > 0:
                     gone.setdefault(f"gpu:{names[profile]}", []).append(f"{number} of MIG {profile} on {device.bus_id}")
     return {kind: ", ".join(what) for kind, what in gone.items()}
+
+
+def _matches(expected: Sequence[Mapping[str, Any]], devices: Sequence[Device], naming: Naming) -> list[Device | None]:
+    """For each record the device that it means, each device once; None for one that is gone.
+
+    A card is known by its UUID and its place: with a new network card beside them all may have other bus ids. And where
+    one of its type is in its stead, none is lost.
+    """
+    found: dict[int, Device] = {}
+    left = list(devices)
+    ways: list[Callable[[Mapping[str, Any], Device], bool]] = [
+        # Parts of a card of AMD have its UUID and its place in common.
+        lambda entry, device: _same_uuid(entry, device) and _same_place(entry, device),
+        _same_uuid,
+        _same_place,
+        lambda entry, device: bool(entry["type"] == naming.card(device)),
+    ]
+    for is_it in ways:
+        for number, entry in enumerate(expected):
+            device = next((one for one in left if number not in found and is_it(entry, one)), None)
+            if device:
+                found[number] = device
+                left.remove(device)
+    return [found.get(number) for number in range(len(expected))]
+
+
+def _same_uuid(entry: Mapping[str, Any], device: Device) -> bool:
+    return bool(device.uuid and entry.get("uuid") == device.uuid)
+
+
+def _same_place(entry: Mapping[str, Any], device: Device) -> bool:
+    return bool(entry["bus_id"] == device.bus_id)
 
 
 def drift(said: str, wanted: Mapping[str, int], found: Mapping[str, int], gone: Mapping[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 from xml.etree import ElementTree
 
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
@@ -21,7 +21,17 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
     Runner,
     require,
 )
-from ansible_collections.aicluster.slurm.plugins.module_utils.gpu import Device, Found, GpuError, Mig, mig_profile
+from ansible_collections.aicluster.slurm.plugins.module_utils.gpu import (
+    BUS_ID,
+    Device,
+    Found,
+    GpuError,
+    Mig,
+    mig_profile,
+    names_of,
+    plain_bus_id,
+    plain_name,
+)
 from ansible_collections.aicluster.slurm.plugins.module_utils.sysfs import NVIDIA, Card, Tree
 
 FIELDS = (
@@ -41,11 +51,10 @@ LOG = ("nvidia-smi", "-q", "-x")
 TOPOLOGY = ("nvidia-smi", "topo", "-m")
 
 # Printed among or instead of the rows, for a card that fell off the bus; how it names the card changed by version.
-_LOST = re.compile(r"Unable to determine the device handle for GPU")
-_BUS_ID = re.compile(r"[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]")
+_LOST = re.compile(r"Unable to determine the device handle for GPU", re.IGNORECASE)
 _LOST_VALUE = re.compile(r"\[((?:GPU|Unknown)[^\]]*)\]")
 _UNKNOWN_FIELD = re.compile(r'Field "([a-z_.]+)" is not a valid field to query')
-_NO_DEVICES = re.compile(r"No devices were found")
+_NO_DEVICES = re.compile(r"No devices (were )?found", re.IGNORECASE)
 _NO_DRIVER = re.compile(r"couldn't communicate with the NVIDIA driver")
 
 
@@ -53,14 +62,6 @@ def query_argv(fields: Sequence[str], bus_id: str = "") -> list[str]:
     """The command that describes all GPUs, or one of them."""
     one = [f"--id={bus_id}"] if bus_id else []
     return ["nvidia-smi", *one, f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
-
-
-def plain_bus_id(text: str) -> str:
-    """A bus id as sysfs writes it: 0000:4e:00.0 for 00000000:4E:00.0. Raises GpuError."""
-    if not _BUS_ID.fullmatch(text.strip()):
-        raise GpuError(f"nvidia-smi: pci.bus_id: found {text[:80]!r}; accepted: such as 00000000:4E:00.0")
-    domain, _colon, rest = text.strip().lower().partition(":")
-    return f"{int(domain, 16):04x}:{rest}"
 
 
 # --- Reading ----------------------------------------------------------------------------------------------------------
@@ -89,7 +90,7 @@ def parse_query(text: str, fields: Sequence[str]) -> tuple[list[Row], list[str]]
     for line in filter(str.strip, text.splitlines()):
         values = [value.strip() for value in line.split(",")]
         if _LOST.search(line):
-            bus_id = _BUS_ID.search(line)
+            bus_id = BUS_ID.search(line)
             findings.append(f"{plain_bus_id(bus_id[0]) if bus_id else 'a GPU'}: nvidia-smi: {line.strip()}")
         elif line.startswith("WARNING"):
             findings.append(f"nvidia-smi: {line.strip()}")
@@ -271,7 +272,7 @@ _MINORS = "/proc/driver/nvidia-caps/mig-minors"
 
 
 def _instances(run: Runner, tree: Tree, minors: Mapping[str, int]) -> dict[str, list[Mig]]:
-    listed, logged = parse_list(require(run(LIST)).stdout), parse_log(require(run(LOG)).stdout)
+    listed, logged = parse_list(_complete(run(LIST)).stdout), _logged(run, sorted(minors))
     files = {plain_bus_id(bus_id): minor for bus_id, minor in minors.items()}
     access = dict(re.findall(r"^(gpu\S+)/access ([0-9]+)$", tree.text(_MINORS), re.MULTILINE))
     found: dict[str, list[Mig]] = {}
@@ -288,6 +289,22 @@ def _instances(run: Runner, tree: Tree, minors: Mapping[str, int]) -> dict[str, 
                 )
             caps = [f"/dev/nvidia-caps/nvidia-cap{access[key]}" for key in (instance, f"{instance}/ci{ci}")]
             found.setdefault(bus_id, []).append(Mig(profile, uuid, (f"/dev/nvidia{files[bus_id]}", *caps)))
+    return found
+
+
+def _complete(result: Result) -> Result:
+    """The result, which also ends with an error where only a lost card is left out."""
+    return result if _LOST.search(_said(result)) else require(result)
+
+
+def _logged(run: Runner, bus_ids: Sequence[str]) -> dict[str, tuple[str, list[tuple[int, int]]]]:
+    """The log of all cards; one by one where a lost one spoils it."""
+    result = run(LOG)
+    if not _LOST.search(_said(result)):
+        return parse_log(require(result).stdout)
+    found = {}
+    for bus_id in bus_ids:
+        found.update(parse_log(require(run([*LOG, f"--id={bus_id}"])).stdout))
     return found
 
 
@@ -318,20 +335,21 @@ def parse_layout(value: Any, where: str) -> Counter[str]:
     return wanted
 
 
-def plan_layout(devices: Sequence[Device], layout: Mapping[str, Any]) -> list[Layout]:
+def plan_layout(devices: Sequence[Device], layout: Mapping[str, Any], gone: Iterable[str] = ()) -> list[Layout]:
     """The cards whose MIG instances differ from the layout, and the commands for each, in order.
 
-    Keys of the layout are bus ids, UUIDs, device files, or `all` for every other card. Raises GpuError.
+    Keys of the layout are bus ids, UUIDs, device files, or `all` for every other card; those of `gone` mean cards that
+    were there once. Raises GpuError.
     """
-    wanted = {str(key).lower(): parse_layout(value, f"mig: {key}") for key, value in layout.items()}
+    wanted = {plain_name(str(key)): parse_layout(value, f"mig: {key}") for key, value in layout.items()}
     mine = [device for device in devices if device.vendor == NVIDIA]
-    known = {name for device in mine for name in _names(device)} | {"all"}
+    known = {name for device in mine for name in names_of(device)} | {"all", *gone}
     for key in wanted:
         if key not in known:
             raise GpuError(f"mig: found {key!r}; accepted: all, or a bus id, UUID or device file of this host's cards")
     plans = []
     for device in mine:
-        own = next((name for name in _names(device) if name in wanted), None)
+        own = next((name for name in names_of(device) if name in wanted), None)
         if own and not device.mig_capable:
             raise GpuError(f"mig: {own}: found a card without MIG ({device.name}); accepted: one that has it")
         target = own or ("all" if "all" in wanted and device.mig_capable else None)
@@ -340,10 +358,6 @@ def plan_layout(devices: Sequence[Device], layout: Mapping[str, Any]) -> list[La
         if (_profiles(device), device.mig is not None) != (_bare(wanted[target]), bool(wanted[target])):
             plans.append(_layout(device, wanted[target]))
     return plans
-
-
-def _names(device: Device) -> tuple[str, ...]:
-    return (device.bus_id, device.uuid.lower(), device.file)
 
 
 def _bare(profiles: Mapping[str, int]) -> Counter[str]:
@@ -363,7 +377,8 @@ def _layout(device: Device, wanted: Mapping[str, int]) -> Layout:
     commands = []
     if wanted and device.mig is None:
         commands.append(["nvidia-smi", one, "--multi-instance-gpu=1"])
-    if device.mig:
+    if device.mig is not None:
+        # Also where none is listed: a run that was stopped can have left GPU instances without a compute instance.
         commands += [["nvidia-smi", "mig", one, "-dci"], ["nvidia-smi", "mig", one, "-dgi"]]
     if wanted:
         # The largest first: they fit in few places.
@@ -375,6 +390,21 @@ def _layout(device: Device, wanted: Mapping[str, int]) -> Layout:
     there = ", ".join(f"{profile}:{number}" for profile, number in _profiles(device).items())
     target = ", ".join(f"{profile}:{number}" for profile, number in wanted.items())
     return Layout(device.bus_id, f"{device.bus_id}: MIG: found {there or 'none'}, wanted {target or 'none'}", commands)
+
+
+_NOTHING = re.compile(r"No (compute|GPU) instances found", re.IGNORECASE)
+_PENDING = re.compile(r"pending (enable|disable) state", re.IGNORECASE)
+
+
+def follow(run: Runner, argv: Sequence[str]) -> None:
+    """Run a command of a plan. Raises CommandError, and GpuError for a mode that waits for a reset."""
+    result = run(argv)
+    said = _said(result)
+    if _PENDING.search(said):
+        words = " / ".join(said.split("\n")).strip(" /")
+        raise GpuError(f"`{' '.join(argv)}`: {words}; the card needs a reset or a reboot to change its mode")
+    if not _NOTHING.search(said):
+        require(result)
 
 
 PROCESSES = ("nvidia-smi", "--query-compute-apps=gpu_bus_id,pid,process_name", "--format=csv,noheader")

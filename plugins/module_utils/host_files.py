@@ -204,6 +204,13 @@ def validate(run: Runner, found: Sequence[Difference]) -> None:
                 require(run([*wanted.validate, draft.name]))
 
 
+def refuse_dangling(found: Sequence[Difference]) -> None:
+    """Refuse links that would lead to nothing, such as to a time zone that nobody knows. Raises ValueError."""
+    for wanted in (each.wanted for each in found):
+        if isinstance(wanted, Link) and not os.path.exists(os.path.join(os.path.dirname(wanted.path), wanted.target)):
+            raise ValueError(f"{wanted.path}: found no {wanted.target}; accepted: a target that is there")
+
+
 def write(difference: Difference) -> None:
     """Make it be as it should be. Raises OSError."""
     wanted = difference.wanted

@@ -16,6 +16,7 @@ import time
 from contextlib import suppress
 from typing import Any, Callable, Mapping, NamedTuple
 
+from ansible_collections.aicluster.slurm.plugins.module_utils import slurm_generations
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Runner
 from ansible_collections.aicluster.slurm.plugins.module_utils.packages import Package
 
@@ -29,7 +30,10 @@ IP_ADDRESSES = ["ip", "-4", "-json", "address"]
 IP_DEFAULT = ["ip", "-4", "-json", "route", "get", "8.8.8.8"]
 CONTAINER = ["systemd-detect-virt", "--container"]
 SLURMD = ["slurmd", "-C"]
+SLURMCTLD = ["systemctl", "is-active", "slurmctld"]
 NVIDIA = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
+
+SSHD = "/etc/ssh/sshd_config"
 
 CLOUD_HOSTS = "/etc/cloud/templates/hosts.debian.tmpl"
 """What cloud-init writes /etc/hosts from, on Debian and Ubuntu, where it is told to (manage_etc_hosts)."""
@@ -65,6 +69,13 @@ def loopback_names(text: str) -> list[str]:
         if loopback and address != "127.0.1.1":
             found.update(dict.fromkeys(listed))
     return [name for name in found if name != "localhost"]
+
+
+def reads_drop_ins(text: str) -> bool:
+    """Whether sshd reads the files of sshd_config.d, as Debian's sshd_config has it; one that is not there will."""
+    before = re.split(r"^\s*match\s", text, maxsplit=1, flags=re.IGNORECASE | re.MULTILINE)[0]
+    line = r"^\s*include\s(.*\s)?/etc/ssh/sshd_config\.d/\*\.conf\b"
+    return not text or bool(re.search(line, before, re.IGNORECASE | re.MULTILINE))
 
 
 def distribution(os_release: str, debian_version: str) -> dict[str, str]:
@@ -223,6 +234,25 @@ def slurmd(run: Runner) -> dict[str, Any]:
         "stdout": hardware.stdout,
         "stderr": hardware.stderr,
         "version": version[-1] if version else "",
+    }
+
+
+def head(run: Runner, read: Read, folder: str) -> dict[str, Any]:
+    """What a head knows: whether its slurmctld runs, the number of its configuration, and the node store.
+
+    Raises ValueError where somebody else has written there.
+    """
+    path = os.path.join(folder, slurm_generations.STORE)
+    try:
+        store = json.loads(read(path) or "{}")
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: found no JSON ({error}); accepted: what a run of these roles has left there"
+        ) from None
+    return {
+        "running": run(SLURMCTLD).stdout.strip() == "active",
+        "generation": slurm_generations.own_number(folder),
+        "store": store,
     }
 
 

@@ -29,13 +29,16 @@ _LOCK_SECONDS = 300
 _APT = ["apt-get", "--quiet", "--yes", f"--option=DPkg::Lock::Timeout={_LOCK_SECONDS}"]
 UPDATE = [*_APT, "update"]
 # What an admin wrote into a configuration file stays; nobody is there to be asked.
-INSTALL = [
+_CHANGE = [
     *_APT,
     "--option=Dpkg::Options::=--force-confdef",
     "--option=Dpkg::Options::=--force-confold",
     "--no-install-recommends",
-    "install",
 ]
+INSTALL = [*_CHANGE, "install"]
+# A new kernel is a new package; none goes.
+UPGRADE = [*_CHANGE, "--with-new-pkgs", "upgrade"]
+SIMULATE = [*_APT, "--no-install-recommends", "--with-new-pkgs", "--simulate", "upgrade"]
 MASK, UNMASK = (["systemctl", "--runtime", verb, "--"] for verb in ("mask", "unmask"))
 # What apt-get 2.6 and dpkg 1.21 say of it.
 _LOCKED = re.compile("Could not get lock|lock was locked by another process|is locked by another process")
@@ -98,6 +101,12 @@ def broken(there: Mapping[str, Package]) -> list[str]:
     return sorted(name for name, package in there.items() if package.status in HALF)
 
 
+def newer(before: Mapping[str, Package], after: Mapping[str, Package]) -> list[str]:
+    """The packages that came, or have another version."""
+    nothing = Package("", "", "")
+    return sorted(name for name, package in after.items() if package.version != before.get(name, nothing).version)
+
+
 def lacking(there: Mapping[str, Package], needed: Iterable[str], held: Sequence[str], hold: bool) -> list[str]:
     """What host_packages would see to: missing, left half done, or not held where it should be (or the other way)."""
     return list(dict.fromkeys([*missing(needed, there), *broken(there), *unlike(there, held, hold)]))
@@ -138,6 +147,22 @@ def install(
     require(_patiently(run, UPDATE, sleep))
     require(run(commands[-1]))
     return commands
+
+
+def refresh(run: Runner, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Fetch the package lists. Raises CommandError."""
+    require(_patiently(run, UPDATE, sleep))
+
+
+def upgradable(run: Runner) -> list[str]:
+    """The packages that UPGRADE would change or bring, by the lists that are here. Raises CommandError."""
+    lines = require(run(SIMULATE)).stdout.splitlines()
+    return sorted({line.split()[1] for line in lines if line.startswith("Inst ")})
+
+
+def upgrade(run: Runner, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Bring what is not held to its newest version. Raises CommandError."""
+    require(_patiently(run, UPGRADE, sleep))
 
 
 def repair(run: Runner, sleep: Callable[[float], None] = time.sleep) -> None:

@@ -44,25 +44,41 @@ def missing(live: Configuration, wanted: Configuration, changes: Sequence[Change
             spelled = {key.lower(): value for key, value in keys.items()}
             lost.setdefault(_KEYS[change.kind], {})[change.key] = _value(spelled[change.key.lower()])
     further = {
-        "cluster_gres": _lines_of(_gone(changes), live),
+        "cluster_gres": _lines_of(_gone(changes), live.gres),
         "cluster_plugstack": [line for line in live.plugstack if line not in wanted.plugstack],
     }
     return {**lost, **{variable: lines for variable, lines in further.items() if lines}}
 
 
-def kept(wanted: Cluster, live: Configuration, changes: Sequence[Change]) -> Cluster:
-    """The wanted data, and under it what only the live files have."""
+def extra(wanted: Cluster, live: Configuration, changes: Sequence[Change]) -> dict[str, Any]:
+    """What only the live files have, by the option of slurm_config that would hold it; JSON can, too."""
     there = live.slurm.cluster()
-    names = {str(node.get("NodeName")) for node in wanted.nodes}
     spelled = {key.lower() for key in wanted.config}
+    names = {str(node.get("NodeName")) for node in wanted.nodes}
+    return {
+        "config": {key: value for key, value in there.config.items() if key.lower() not in spelled},
+        "nodes": [node for node in there.nodes if node["NodeName"] not in names],
+        "partitions": _without(wanted.partitions, there.partitions),
+        "nodesets": _without(wanted.nodesets, there.nodesets),
+        "cgroup": _without(wanted.cgroup, live.cgroup),
+        "gres": _lines_of(_gone(changes), live.gres),
+        "plugstack": [line for line in live.plugstack if line not in wanted.plugstack],
+    }
+
+
+def kept(wanted: Cluster, more: Mapping[str, Any], changes: Sequence[Change]) -> Cluster:
+    """The wanted data, and under it what was `extra` once; `changes` lead from the live files to what is wanted."""
+    spelled = {key.lower() for key in wanted.config}
+    names = {str(node.get("NodeName")) for node in wanted.nodes}
+    config = {key: value for key, value in more["config"].items() if key.lower() not in spelled}
     return wanted._replace(
-        config={**{key: value for key, value in there.config.items() if key.lower() not in spelled}, **wanted.config},
-        nodes=[*wanted.nodes, *(node for node in there.nodes if node["NodeName"] not in names)],
-        partitions={**there.partitions, **wanted.partitions},
-        nodesets={**there.nodesets, **wanted.nodesets},
-        cgroup={**live.cgroup, **wanted.cgroup},
-        gres=[*_lines_of(_gone(changes), live), *wanted.gres],
-        plugstack=[*(line for line in live.plugstack if line not in wanted.plugstack), *wanted.plugstack],
+        config={**config, **wanted.config},
+        nodes=[*wanted.nodes, *(node for node in more["nodes"] if node["NodeName"] not in names)],
+        partitions={**more["partitions"], **wanted.partitions},
+        nodesets={**more["nodesets"], **wanted.nodesets},
+        cgroup={**more["cgroup"], **wanted.cgroup},
+        gres=[*_lines_of(_gone(changes), more["gres"]), *wanted.gres],
+        plugstack=[*(line for line in more["plugstack"] if line not in wanted.plugstack), *wanted.plugstack],
     )
 
 
@@ -90,10 +106,15 @@ def _gone(changes: Iterable[Change]) -> set[str]:
     return {change.name for change in changes if change.kind == slurm_keys.GRES and change.removed}
 
 
-def _lines_of(nodes: set[str], live: Configuration) -> list[dict[str, Any]]:
-    """What the lines of gres.conf say of these nodes, and not what they say of others."""
+def _without(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
+    """The items whose name is not wanted."""
+    return {name: value for name, value in live.items() if name not in wanted}
+
+
+def _lines_of(nodes: set[str], there: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What these lines of gres.conf say of these nodes, and not what they say of others."""
     lines = []
-    for line in live.gres:
+    for line in there:
         if "NodeName" in line:
             names = [name for name in hostlist.expand(line["NodeName"]) if name in nodes]
             lines += [{**line, "NodeName": hostlist.fold(names)}] if names else []

@@ -21,6 +21,8 @@ from typing import Any, Iterator, Mapping, NamedTuple
 FILE = "aicluster.json"
 KEY = "heads.key"
 NUMBER = "generation"
+STORE = "nodes.json"
+KEPT = os.path.join("slurm", "kept.json")
 
 
 class Generation(NamedTuple):
@@ -31,6 +33,8 @@ class Generation(NamedTuple):
     """The files in Slurm's folder, by name."""
     store: str
     """The text of nodes.json."""
+    kept: str = ""
+    """The text of slurm/kept.json, what is kept of files that a person wrote; empty where nothing is."""
 
     def same(self, other: Generation | None) -> bool:
         """Whether both hold the same, whatever their numbers."""
@@ -40,6 +44,23 @@ class Generation(NamedTuple):
 def own_number(folder: str) -> int:
     """The number of the configuration of this head; 0 before the first one."""
     return int(_read(os.path.join(folder, NUMBER)) or 0)
+
+
+def own(folder: str, texts: Mapping[str, str]) -> Generation:
+    """What this head has, with these files."""
+    return Generation(own_number(folder), texts, _read(os.path.join(folder, STORE)), _read(os.path.join(folder, KEPT)))
+
+
+def take(folder: str, generation: Generation) -> None:
+    """Have what comes with the files; the number, which tells that it is there, comes last."""
+    kept = os.path.join(folder, KEPT)
+    _write(os.path.join(folder, STORE), generation.store, 0o644)
+    if generation.kept:
+        os.makedirs(os.path.dirname(kept), mode=0o755, exist_ok=True)
+        _write(kept, generation.kept, 0o644)
+    elif os.path.exists(kept):
+        os.unlink(kept)
+    keep_number(folder, generation.number)
 
 
 def own_key(folder: str) -> str:

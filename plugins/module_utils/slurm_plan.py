@@ -22,6 +22,8 @@ FORGOTTEN_BY = ("clustername", "statesavelocation")
 LOST_BY = ("credtype", "jobcontainertype", "proctracktype", "selecttype", "switchtype", "slurmdspooldir")
 """Keys of which a restarted slurmd cannot take over the jobs that it finds (slurm.conf(5): no job may run)."""
 
+HIDDEN = "[not shown]"
+
 
 class Job(NamedTuple):
     """A running job."""
@@ -121,7 +123,7 @@ def as_data(plan: Plan) -> dict[str, Any]:
     if plan.slurmd:
         daemons.append({"daemon": "slurmd", "do": "restart", "hosts": plan.slurmd})
     return {
-        "changes": [change._asdict() for change in plan.changes],
+        "changes": [_shown(change)._asdict() for change in plan.changes],
         "nodes": {
             "added": added(plan.changes),
             "changed": list(dict.fromkeys(changed)),
@@ -157,7 +159,14 @@ def as_text(plan: Plan, lost: Sequence[Mapping[str, str]]) -> str:
         f" {each['now']} -> {each['then']}"
         for each in lost
     ]
-    return "".join(f"{line}\n" for line in [*lines, *map(str, plan.changes)])
+    return "".join(f"{line}\n" for line in [*lines, *map(str, map(_shown, plan.changes))])
+
+
+def _shown(change: Change) -> Change:
+    """Without the passwords, which reports and logs keep."""
+    if not change.key.lower().endswith("pass"):
+        return change
+    return change._replace(before=change.before and HIDDEN, after=change.after and HIDDEN)
 
 
 # --- Jobs -------------------------------------------------------------------------------------------------------------

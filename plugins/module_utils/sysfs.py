@@ -171,6 +171,8 @@ def read_cards(tree: Tree) -> list[Card]:
             continue
         if vendor == INTEL and bus_id.startswith("0000:00:"):
             continue
+        if tree.link(f"{folder}/physfn"):
+            continue  # a part of another card, for virtual machines
         node = tree.number(f"{folder}/numa_node")
         cards.append(
             Card(

@@ -99,7 +99,8 @@ changes:
 import json
 import os
 import pwd
-from typing import Any, Mapping
+from contextlib import contextmanager
+from typing import Any, Iterator, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aicluster.slurm.plugins.module_utils import delivered
@@ -109,31 +110,29 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.delivered import C
 
 def deliver(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Make the files as wanted; what the module returns."""
-    own = not params["user"]
     wanted = [delivered.wanted_of(item) for item in params["files"]]
     before = delivered.read_manifest(params["manifest"])
     gone = delivered.no_longer_wanted(before, wanted)
-    with_root = os.geteuid() == 0
+    own = not params["user"] and os.geteuid() == 0
     done: list[Change] = []
-    if not own:
-        _become(params["user"])
-    try:
-        for change in delivered.changes(wanted + (gone if params["prune"] else []), own and with_root):
+    with _rights_of(params["user"]):
+        todo = delivered.changes(wanted + (gone if params["prune"] else []), own)
+    # First, so that a run that ends in the middle leaves nothing that a later one does not know.
+    new = [change.wanted.path for change in todo if change.what == delivered.NEW]
+    if not check_mode:
+        _remember(params["manifest"], {*before, *new})
+    with _rights_of(params["user"]):
+        for change in todo:
             # What is in a folder goes before the folder, so whether it is empty is seen only now.
             if not check_mode and not delivered.is_ours(change):
                 continue
             if not check_mode:
-                delivered.apply(change, own and with_root)
+                delivered.apply(change, own)
             done.append(change)
-    finally:
-        if not own:
-            os.seteuid(0)
-            os.setegid(0)
     there = [item.path for item in wanted if item.state != delivered.ABSENT]
     there += [] if params["prune"] else [item.path for item in gone]
-    if not check_mode and set(there) != set(before):
-        os.makedirs(os.path.dirname(params["manifest"]), mode=0o755, exist_ok=True)
-        write_whole(params["manifest"], json.dumps(sorted(there), indent=1) + "\n")
+    if not check_mode:
+        _remember(params["manifest"], set(there))
     lines = "".join(f"{change.wanted.path}: {change.what}\n" for change in done)
     return {
         "changed": bool(done),
@@ -142,14 +141,29 @@ def deliver(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     }
 
 
-def _become(name: str) -> None:
-    """Write with the rights of this account; DeliveryError."""
+def _remember(manifest: str, paths: set[str]) -> None:
+    if paths != set(delivered.read_manifest(manifest)):
+        os.makedirs(os.path.dirname(manifest), mode=0o755, exist_ok=True)
+        write_whole(manifest, json.dumps(sorted(paths), indent=1) + "\n")
+
+
+@contextmanager
+def _rights_of(name: str) -> Iterator[None]:
+    """With the rights of this account, where there is a name; DeliveryError."""
+    if not name:
+        yield
+        return
     try:
         account = pwd.getpwnam(name)
     except KeyError:
         raise DeliveryError(f"user: found {name}, which this host does not know") from None
     os.setegid(account.pw_gid)
     os.seteuid(account.pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
 
 
 def main() -> None:

@@ -203,6 +203,8 @@ def locked(path: str) -> Iterator[None]:
         os.fchmod(handle, 0o666)  # for the other users of the folder, whatever the umask
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX)
+        # NFS shows what others made meanwhile to who opens the folder anew, and else up to a minute later.
+        os.listdir(os.path.dirname(path))
         yield
     finally:
         os.close(handle)
@@ -218,8 +220,9 @@ def read_origin(path: str) -> Origin | None:
 
 
 def write_origin(path: str, origin: Origin) -> None:
-    """Note it."""
-    with open(path, "w", encoding="utf-8") as file:
+    """Note it, in a file of its own: an image can hold a link of this name, to anywhere."""
+    remove_file(path)
+    with open(path, "x", encoding="utf-8") as file:
         file.write(enroot.dump_origin(origin))
 
 
@@ -299,8 +302,16 @@ class Enroot:
                 origin = Origin(image.key, self.digest(image))
                 part = os.path.join(folder, f"{enroot.ASIDE}{name}")
                 self._import(image, part)
-                write_origin(f"{target}.json", origin)
-                os.replace(part, target)
+                try:
+                    # Without the note an image counts as none, so that there is never a note of another one.
+                    remove_file(f"{target}.json")
+                    write_origin(f"{part}.json", origin)
+                    os.replace(part, target)
+                    os.replace(f"{part}.json", f"{target}.json")
+                except OSError:  # a disk that is full now
+                    remove_file(part)
+                    remove_file(f"{part}.json")
+                    raise
             return target, origin
 
     def make(self, name: str, image: Image, force: bool) -> Origin:
@@ -308,6 +319,8 @@ class Enroot:
         aside = enroot.ASIDE + name
         if os.path.lexists(self.path(aside)):
             self.remove(aside, force=True)
+        if not force:
+            self._check_idle(name)  # an import takes long, and nobody would see what it leaves
         single = self.path(aside + ".sqsh")
         try:
             if image.is_file:
@@ -318,25 +331,29 @@ class Enroot:
                 source, origin = single, Origin(image.key, self.digest(image))
                 self._import(image, single)
             self._do("create", "-n", aside, "--", source)
-        except EnrootError:
+            write_origin(os.path.join(self.path(aside), enroot.ORIGIN), origin)
+            if os.path.lexists(self.path(name)):
+                self.remove(name, force)
+        except (EnrootError, OSError):
             if os.path.lexists(self.path(aside)):
                 self.remove(aside, force=True)
             raise
         finally:
             remove_file(single)
-        write_origin(os.path.join(self.path(aside), enroot.ORIGIN), origin)
-        if os.path.lexists(self.path(name)):
-            self.remove(name, force)
         os.rename(self.path(aside), self.path(name))
         return origin
 
-    def remove(self, name: str, force: bool) -> None:
-        """Remove the container; a run in which something of it is left fails."""
-        busy = [] if force else enroot.parse_processes(self._ask("list", "-f").stdout).get(name, [])
+    def _check_idle(self, name: str) -> None:
+        busy = enroot.parse_processes(self._ask("list", "-f").stdout).get(name, [])
         if busy:
             raise EnrootError(
                 f"{name}: found processes in it: {', '.join(map(str, busy))}; accepted: a container without, or force"
             )
+
+    def remove(self, name: str, force: bool) -> None:
+        """Remove the container; a run in which something of it is left fails."""
+        if not force:
+            self._check_idle(name)
         self._do("remove", "-f", "--", name)
         if os.path.lexists(self.path(name)):
             raise EnrootError(f"{name}: enroot removed it, and left {self.path(name)}")

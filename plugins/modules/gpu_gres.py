@@ -277,12 +277,17 @@ def slurm_version(run: Runner) -> tuple[int, int]:
     return NEWEST if result.rc == NOT_THERE else parse_version(require(result).stdout)
 
 
+def ignored(params: Mapping[str, Any]) -> set[str]:
+    """The names of devices that Slurm shall not have, in the spelling of gpu.plain_name."""
+    return set(map(gpu.plain_name, params["ignore"])) - {""}
+
+
 def look(run: Runner, tree: Tree, params: Mapping[str, Any]) -> Host:
     """The host's GPUs without those that are ignored. Raises CommandError, GpuError and GresError."""
     found = find(run, tree)
-    ignore = [str(word) for word in params["ignore"]]
-    kept = [device for device in found.devices if not gpu.is_ignored(device, ignore)]
-    findings = [finding for finding in found.findings if not any(word.lower() in finding for word in ignore)]
+    ignore = ignored(params)
+    kept = gpu.without(found.devices, ignore)
+    findings = [finding for finding in found.findings if not any(word in finding.lower() for word in ignore)]
     if (params["mps"] or params["shards"]) and any(device.mig for device in kept):
         # slurmd would count each file of an instance as a GPU of its own.
         raise GpuError("mps, shards: found one of them with MIG instances; accepted: on hosts whose cards are whole")
@@ -302,9 +307,10 @@ def differences(run: Runner, host: Host, params: Mapping[str, Any]) -> dict[str,
     """What differs from what was expected and from slurmctld, as `drift` and `missing`."""
     expected = params["expected"] or {"gres": [], "devices": []}
     wanted = gpu.counts(gres.parse_all(expected["gres"], "expected: gres"))
-    known = [entry for entry in expected["devices"] if not _is_ignored(entry, params["ignore"])]
+    ignore = ignored(params)
+    known = [entry for entry in expected["devices"] if ignore.isdisjoint(known_names(entry))]
     found = gpu.counts(host.groups)
-    gone = gpu.missing(known, host.found.devices, bool(params["mig"]))
+    gone = gpu.missing(known, host.found.devices, host.naming, bool(params["mig"]))
     drift = gpu.drift("expected", wanted, found, gone) if wanted or known else []
     missing = list(dict.fromkeys(gone.values()))
     if not known:
@@ -314,9 +320,9 @@ def differences(run: Runner, host: Host, params: Mapping[str, Any]) -> dict[str,
     return {"drift": drift, "missing": missing}
 
 
-def _is_ignored(entry: Mapping[str, Any], ignore: list[str]) -> bool:
-    words = {word.lower() for word in ignore}
-    return not words.isdisjoint(str(entry.get(key)).lower() for key in ("bus_id", "uuid", "file"))
+def known_names(entry: Mapping[str, Any]) -> set[str]:
+    """By what a device record names its device."""
+    return {str(entry[key]).lower() for key in ("bus_id", "uuid", "file") if entry.get(key)}
 
 
 def controller_gres(run: Runner, node: str) -> dict[str, int]:
@@ -339,14 +345,15 @@ def repartition(run: Runner, plans: list[gpu_nvidia.Layout], commands: list[list
     for plan in plans:
         for argv in plan.commands:
             commands.append(argv)
-            require(run(argv))
+            gpu_nvidia.follow(run, argv)
 
 
 def use_mig(
     run: Runner, tree: Tree, host: Host, params: Mapping[str, Any], change: bool, facts: dict[str, Any]
 ) -> Host:
     """Have the MIG instances as wanted, where that is asked; the host as it is then. Raises as its parts do."""
-    plans = gpu_nvidia.plan_layout(host.found.devices, params["mig"])
+    gone = {name for entry in (params["expected"] or {}).get("devices", []) for name in known_names(entry)}
+    plans = gpu_nvidia.plan_layout(host.found.devices, params["mig"], gone)
     facts["mig"] = [plan.words for plan in plans]
     if not plans or not params["mig_apply"]:
         return host
@@ -355,7 +362,7 @@ def use_mig(
         return host
     repartition(run, plans, facts["commands"])
     after = look(run, tree, params)
-    left = gpu_nvidia.plan_layout(after.found.devices, params["mig"])
+    left = gpu_nvidia.plan_layout(after.found.devices, params["mig"], gone)
     if left:
         words = "; ".join(plan.words for plan in left)
         raise GpuError(

@@ -91,7 +91,7 @@ options:
     suboptions:
       path: *path
       target:
-        description: Where it leads.
+        description: Where it leads, to something that is there.
         type: str
         required: true
   blocks:
@@ -152,6 +152,20 @@ options:
         description: Whether it reads its files anew when it is told to, so that it need not be restarted.
         type: bool
         default: false
+  note:
+    description:
+      - Have the host note when all is as it should be. M(aicluster.slurm.host_survey) tells which notes still count, so
+        that a run which asks for the same leaves this call out.
+    type: dict
+    suboptions:
+      name:
+        description: What tells it from others.
+        type: str
+        required: true
+      digest:
+        description: What tells whether the same is asked for.
+        type: str
+        required: true
 attributes:
   check_mode:
     description: Can run in check mode and tell what it would change, also on a host without the units.
@@ -198,9 +212,11 @@ commands:
   sample: [[systemctl, restart, chrony.service]]
 """
 
+import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.aicluster.slurm.plugins.module_utils import noted
 from ansible_collections.aicluster.slurm.plugins.module_utils import services as units
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, module_runner, require
 from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import read_whole
@@ -213,6 +229,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.host_files import 
     Link,
     Wanted,
     differences,
+    refuse_dangling,
     validate,
     with_lines,
     write,
@@ -292,11 +309,16 @@ def main() -> None:
                     "reload": {"type": "bool", "default": False},
                 },
             },
+            "note": {"type": "dict", "options": {"name": TEXT, "digest": TEXT}},
         },
         supports_check_mode=True,
     )
     params, run = module.params, module_runner(module)
+    note = None if module.check_mode else params["note"]
+    looked_at = [each["path"] for kind in ("folders", "files", "links", "blocks") for each in params[kind]]
+    looked_at += [*(each["like"] for each in params["files"] if each["like"]), *params["absent"]]
     try:
+        stamped = noted.stamps(looked_at) if note else {}
         wanted: list[Wanted] = [Folder(**{**each, "mode": octal(each["mode"])}) for each in params["folders"]]
         wanted += [_file(module, each) for each in params["files"]]
         wanted += [Link(**each) for each in params["links"]]
@@ -307,10 +329,14 @@ def main() -> None:
         services = [units.Service(**{**each, "reads": tuple(each["reads"])}) for each in params["services"]]
         found = differences(wanted)
         validate(run, found)
+        if not module.check_mode:  # where the real run may have installed it before
+            refuse_dangling(found)
         paths = [each.wanted.path for each in found]
         states = units.parse(services, require(run(units.show(services))).stdout) if services else {}
         ending = units.end([each.wanted.path for each in found if isinstance(each.wanted, Absent)])
         planned = units.steps(services, states, paths, units.MARKS)
+        if note and (found or planned):
+            noted.drop(note["name"])
         if not module.check_mode:
             units.keep_marks(services, paths, units.MARKS)
             for command in ending:
@@ -318,6 +344,13 @@ def main() -> None:
             for each in found:
                 write(each)
             units.carry_out(run, planned, services, units.MARKS)
+        if note and found:
+            # Later than the last change of ours, and before the last look.
+            time.sleep(noted.TICK)
+            stamped = noted.stamps(looked_at)
+            note = None if differences(wanted) else note
+        if note and not any(service.restarted for service in services):
+            noted.keep(note["name"], note["digest"], stamped, [service.name for service in services])
     except (ValueError, OSError, CommandError) as error:
         module.fail_json(msg=f"host_files: {error}")
     findings = [step.finding for step in planned if step.finding]

@@ -15,7 +15,7 @@ author: aicluster.slurm contributors (@aicluster)
 description:
   - Installs what is missing in one transaction, without recommended packages, and holds (or no longer holds) the
     packages that must not change their version by themselves; see apt-mark(8).
-  - Never upgrades a package that is there. Finishes first what a killed dpkg has left half done.
+  - Upgrades a package that is there only with O(upgrade=all). Finishes first what a killed dpkg has left half done.
   - Needs no python3-apt on the host, and in check mode no package lists.
 requirements:
   - apt and dpkg
@@ -41,6 +41,13 @@ options:
     type: list
     elements: str
     default: []
+  upgrade:
+    description:
+      - V(all) brings every package that is not held to its newest version, and removes none.
+      - V(ask) tells only what that would change, with new package lists. In check mode the lists stay as they are.
+    type: str
+    choices: [none, ask, all]
+    default: none
 attributes:
   check_mode:
     description: Can run in check mode and tell what it would install and hold.
@@ -62,6 +69,11 @@ EXAMPLES = r"""
   aicluster.slurm.host_packages:
     name: [munge, slurmd]
     held: ["slurm*", "libslurm*"]
+
+- name: Have the newest of everything else
+  aicluster.slurm.host_packages:
+    held: ["slurm*", "libslurm*"]
+    upgrade: all
 """
 
 RETURN = r"""
@@ -75,6 +87,12 @@ installed:
   type: list
   elements: str
   returned: success
+upgradable:
+  description: With O(upgrade=ask), and with V(all) in check mode, the packages that an upgrade would change or bring.
+  type: list
+  elements: str
+  returned: success
+  sample: [linux-image-amd64]
 commands:
   description: The commands that changed something, in order.
   type: list
@@ -96,12 +114,14 @@ def main() -> None:
             "hold": {"type": "bool", "default": True},
             "held": {"type": "list", "elements": "str", "default": []},
             "not_started": {"type": "list", "elements": "str", "default": []},
+            "upgrade": {"type": "str", "choices": ["none", "ask", "all"], "default": "none"},
         },
         supports_check_mode=True,
     )
     params, run = module.params, module_runner(module)
     module.run_command_environ_update = {"DEBIAN_FRONTEND": "noninteractive"}
     commands: list[list[str]] = []
+    upgradable: list[str] = []
     try:
         before = after = packages.query(run)
         broken = packages.broken(before)
@@ -119,19 +139,34 @@ def main() -> None:
             commands.append(["apt-mark", "hold" if params["hold"] else "unhold", "--", *unlike])
             if not module.check_mode:
                 packages.mark(run, commands[-1])
+        # Last: what is held stays as it is.
+        if params["upgrade"] != "none" and not module.check_mode and not packages.lists_are_fresh():
+            commands.append(packages.UPDATE)
+            packages.refresh(run)
+        if params["upgrade"] == "all" and not module.check_mode:
+            commands.append(packages.UPGRADE)
+            packages.upgrade(run)
+            after = packages.query(run)
+        elif params["upgrade"] != "none":
+            upgradable = packages.upgradable(run)
     except (ValueError, OSError, CommandError) as error:
         module.fail_json(msg=f"host_packages: {error}")
     module.exit_json(
         # A name that packages provide without bearing it is never there; apt does nothing for it the second time.
-        changed=before != after or bool(unlike or broken) or (module.check_mode and bool(missing)),
+        changed=before != after
+        or bool(unlike or broken)
+        or (module.check_mode and bool(missing))
+        or (params["upgrade"] == "all" and bool(upgradable)),
         missing=missing,
         installed=params["name"],
+        upgradable=upgradable,
         commands=commands,
         diff={
             "before": "",
             "after": "".join(
                 [
-                    *(f"{name} {after[name].version}\n" for name in sorted(set(after) - set(before))),
+                    *(f"{name} {after[name].version}\n" for name in packages.newer(before, after)),
+                    *(f"{name}\n" for name in upgradable if params["upgrade"] == "all"),
                     *(f"{name}\n" for name in missing if module.check_mode),
                     *(f"{name} {'held' if params['hold'] else 'no longer held'}\n" for name in unlike),
                 ]

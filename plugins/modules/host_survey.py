@@ -16,10 +16,6 @@ description:
   - Looks at everything that the roles need to know of a host, and changes nothing. What it means is decided by them.
   - Sets those of Ansible's facts that the roles read; see M(ansible.builtin.setup) for more.
 options:
-  sent:
-    description: The time on the control host when this was asked, in seconds since 1970.
-    type: float
-    required: true
   paths:
     description: Paths whose volumes are measured.
     type: list
@@ -29,6 +25,10 @@ options:
     description: Where the shared storage is, or will be mounted.
     type: path
     default: /data
+  state_path:
+    description: The folder of the node store, for a head; empty for a host that is none.
+    type: str
+    default: ""
   account:
     description: The account that the cluster will have.
     type: dict
@@ -106,7 +106,6 @@ attributes:
 EXAMPLES = r"""
 - name: Look at the host
   aicluster.slurm.host_survey:
-    sent: "{{ now().timestamp() }}"
     paths: [/, /var/lib]
     account: {user: cluster, uid: 10000, group: cluster, gid: 10000, home: /home/cluster, shell: /bin/bash}
   register: survey
@@ -123,12 +122,17 @@ survey:
     - C(account), whether it is there as it has to be, and C(conflicts) with it.
     - C(groups), their numbers by name.
     - C(people), whether M(aicluster.slurm.host_users) has made others.
+    - C(sshd_drop_ins), whether sshd reads C(/etc/ssh/sshd_config.d), or is not there yet.
     - C(cloud_init), whether it is there, and so may write C(/etc/hosts) when the machine starts.
     - C(slurm) with its C(release), and where slurmd is installed C(slurmd) with how C(slurmd -C) ended, what it said,
       and the C(version).
     - C(share) with C(source) and C(fstype) where something is mounted, else what a mount would hide.
+    - C(head), for a head, whether slurmctld is C(running) there, the C(generation) of its configuration (0 where there
+      never was more than one head), and the C(store) of nodes.
+    - C(noted), the digests of those notes of M(aicluster.slurm.host_files) that still count, by name.
     - C(loopback), the names that C(/etc/hosts) puts on a loopback address.
-    - C(ahead) is how many seconds this clock is ahead of the control host's; it includes the time that asking took.
+    - C(ahead), how many seconds this clock is ahead of the control host's, at least and at most; the longer asking
+      took, the less is known.
     - C(uid) is who this ran as, C(login) who became that by sudo(8).
   type: dict
   returned: success
@@ -143,7 +147,14 @@ from functools import partial
 from typing import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aicluster.slurm.plugins.module_utils import accounts, host_survey, munge, packages, ssh
+from ansible_collections.aicluster.slurm.plugins.module_utils import (
+    host_survey,
+    munge,
+    noted,
+    packages,
+    people,
+    ssh,
+)
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import NOT_THERE, Result, module_runner
 from ansible_collections.aicluster.slurm.plugins.module_utils.host_survey import disk_size, in_time, read_file
 
@@ -155,9 +166,9 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "sent": {"type": "float", "required": True},
             "paths": {"type": "list", "elements": "path", "default": []},
             "share": {"type": "path", "default": "/data"},
+            "state_path": {"type": "str", "default": ""},
             "account": {
                 "type": "dict",
                 "required": True,
@@ -184,8 +195,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    # Before anything that takes time.
-    ahead = time.time() - module.params["sent"]
+    began = time.time()
     params, run = module.params, module_runner(module)
 
     def run_if_there(argv: Sequence[str]) -> Result:
@@ -193,6 +203,10 @@ def main() -> None:
         there = module.get_bin_path(argv[0], opt_dirs=["/usr/sbin", "/sbin"])
         return run([there, *argv[1:]]) if there else Result(list(argv), NOT_THERE, "", "")
 
+    try:
+        head = host_survey.head(run_if_there, read_file, params["state_path"]) if params["state_path"] else {}
+    except ValueError as error:
+        module.fail_json(msg=str(error))
     share, account = params["share"], host_survey.Account(**params["account"])
     # Where there is no dpkg nothing is found; that the distribution is none of ours is said by role preflight.
     there = packages.parse(run_if_there(packages.QUERY).stdout)
@@ -205,7 +219,6 @@ def main() -> None:
         changed=False,
         ansible_facts={**host_survey.facts(run_if_there, read_file), **ssh.facts(read_file)},
         survey={
-            "ahead": round(ahead, 1),
             "architecture": platform.machine(),
             "python": platform.python_version(),
             "uid": os.geteuid(),
@@ -222,14 +235,19 @@ def main() -> None:
                 "strangers": packages.matching(installed, asked["strangers"]),
             },
             "munge": munge.key_in_use(run_if_there),
+            "sshd_drop_ins": host_survey.reads_drop_ins(read_file(host_survey.SSHD)),
             "cloud_init": os.path.exists(host_survey.CLOUD_HOSTS),
             "conflicts": host_survey.account_conflicts(account, users, groups),
             "groups": groups,
-            "people": bool(accounts.recorded(read_file(accounts.RECORD)).keys() - {account.user}),
+            "people": bool(people.recorded(read_file(people.RECORD)).keys() - {account.user}),
             "account": host_survey.account_is_there(account, *map(read_file, ACCOUNTS)),
             # Nobody looks into what is mounted: a dead server would hold that up for ever.
             "share": {"source": source, "fstype": fstype, "hides": [] if source else host_survey.entries(share)},
+            "head": head,
+            "noted": noted.standing(run_if_there),
             "loopback": host_survey.loopback_names(read_file("/etc/hosts")),
+            # For the action plugin
+            "times": [began, time.time()],
         },
     )
 

@@ -66,7 +66,7 @@ options:
         type: bool
         default: true
       home:
-        description: The home. When it changes, what was in the old one stays there.
+        description: The home. When it changes, what was in the old one stays there, and the new one is made.
         type: path
         required: true
       create_home:
@@ -195,7 +195,7 @@ from functools import lru_cache
 from typing import Any, Callable, Collection, Mapping, NamedTuple, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aicluster.slurm.plugins.module_utils import accounts, passwords
+from ansible_collections.aicluster.slurm.plugins.module_utils import accounts, passwords, people
 from ansible_collections.aicluster.slurm.plugins.module_utils.accounts import (
     ABSENT,
     LOCKED,
@@ -296,6 +296,7 @@ def look(
     folder: str,
     busy: Collection[str],
     known: Collection[str],
+    without_home: Collection[str],
 ) -> Plan:
     """All that is not as it should be; `known` have the right password. Raises OSError and ValueError."""
     pairs = password_pairs(users, found)
@@ -308,7 +309,7 @@ def look(
     files = [(f"{folder}/{user.name}", accounts.keys_text(user)) for user in users if accounts.keys_are_ours(user)]
     return Plan(
         differences([Absent(path) for path, text in files if not text]),
-        accounts.plan(users, groups, found, wrong, busy),
+        accounts.plan(users, groups, found, wrong, busy, without_home),
         wrong,
         differences([File(path, text) for path, text in files if text]),
     )
@@ -317,6 +318,20 @@ def look(
 def keys_from_before(folder: str, names: Sequence[str]) -> list[str]:
     """Those of the users who have a file of keys that we wrote."""
     return [name for name in names if read_whole(f"{folder}/{name}").startswith(accounts.KEYS_HEADER)]
+
+
+def homeless(users: Sequence[User], found: Database, recorded: Mapping[str, int]) -> list[str]:
+    """Who has an account on this host, and no home."""
+    return [user.name for user in accounts.unsure_of_home(users, found, recorded) if not os.path.isdir(user.home)]
+
+
+def without_shell(users: Sequence[User]) -> list[str]:
+    """Whom sshd would refuse for the shell."""
+    return [
+        f"user {user.name}: found the shell {user.shell}, which is not there; accepted: one that is"
+        for user in users
+        if user.state == PRESENT and not os.path.exists(user.shell)
+    ]
 
 
 def carry_out(plan: Plan, run: Runner, feed: Feed) -> list[str]:
@@ -380,7 +395,7 @@ def main() -> None:
                 },
             },
             "keys_folder": {"type": "path", "default": "/etc/ssh/authorized_keys.d", "no_log": False},
-            "record": {"type": "path", "default": accounts.RECORD},
+            "record": {"type": "path", "default": people.RECORD},
             "report_jobs": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -400,11 +415,12 @@ def main() -> None:
         going = [user for user in users if user.state == ABSENT and accounts.ours(user, found)]
         busy = {user.name: running()[user.uid] for user in going if user.uid in running()}
         refuse(run, accounts.check(users, groups, found, busy), found, running)
-        left = accounts.left(users, found, accounts.recorded(read_whole(params["record"])))
+        recorded = people.recorded(read_whole(params["record"]))
+        left = accounts.left(users, found, recorded)
         verified = os.path.join(os.path.dirname(params["record"]), "passwords")
         known = passwords.unchanged(password_pairs(users, found), read_whole(verified))
-        plan = look(users, groups, found, params["keys_folder"], busy, known)
-        plan.admitted.extend(differences([File(params["record"], accounts.record(users, left))]))
+        plan = look(users, groups, found, params["keys_folder"], busy, known, homeless(users, found, recorded))
+        plan.admitted.extend(differences([File(params["record"], people.record(accounts.there(users, left)))]))
         kept = keys_from_before(params["keys_folder"], [*left, *(user.name for user in users if user.keys is None)])
         jobs = _jobs(module, run, users, found) if params["report_jobs"] else []
         failed = []
@@ -419,6 +435,8 @@ def main() -> None:
             " and goes at the next run after they have ended"
             for name, texts in busy.items()
         ]
+        # A package may bring it in the real run.
+        failed += [] if module.check_mode else without_shell(users)
     except (AccountsError, ValueError, OSError, CommandError) as error:
         module.fail_json(msg=f"host_users: {error}")
     for job in jobs:

@@ -87,10 +87,10 @@ options:
     default: present
   adopt:
     description:
-      - What to do on the first run with keys, nodes and partitions that are in files which this module did not write,
-        and that are not in the data.
+      - What to do with keys, nodes and partitions that are in files which this module did not write when it came, and
+        that are not in the data.
       - V(fail) prints them as variables to paste into the inventory, V(keep) keeps them in the files, V(drop) removes
-        them.
+        them. What was kept on the first run counts on later ones, too, until it is in the data or dropped.
     type: str
     choices: [fail, keep, drop]
     default: fail
@@ -235,6 +235,10 @@ store:
   description: The text of the node store, C(nodes.json).
   type: str
   returned: with O(followed)
+kept:
+  description: The text of the note of what was kept of foreign files; empty where nothing was.
+  type: str
+  returned: with O(followed)
 generation:
   description: The number of this configuration, which grows with each change; 0 where there is one controller.
   type: int
@@ -266,7 +270,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
     module_runner,
     require,
 )
-from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import ConfigFiles, read_whole
+from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import ConfigFiles
 from ansible_collections.aicluster.slurm.plugins.module_utils.scontrol import ScontrolError
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import (
     PING,
@@ -316,6 +320,8 @@ class Case(NamedTuple):
     differ: bool
     """Whether files have to be written."""
     plan: slurm_plan.Plan
+    kept: Mapping[str, Any]
+    """What of `texts` is in no data, because it was in foreign files; empty where nothing is kept."""
 
 
 def check_keys(params: Mapping[str, Any], version: str) -> None:
@@ -334,33 +340,41 @@ def check_keys(params: Mapping[str, Any], version: str) -> None:
 
 
 def wanted_texts(
-    params: Mapping[str, Any], files: ConfigFiles, there: Mapping[str, str], version: str
-) -> dict[str, str]:
-    """The texts that shall be in place. Raises RefusedError, ConfigError, or ReadError for foreign files."""
+    params: Mapping[str, Any], files: ConfigFiles, there: Mapping[str, str], noted: Mapping[str, Any], version: str
+) -> tuple[dict[str, str], Mapping[str, Any]]:
+    """The texts that shall be in place, and what in them is kept of foreign files: `noted`, if that was before.
+
+    Raises RefusedError, ConfigError, or ReadError for foreign files.
+    """
     if params["state"] == "reverted":
         texts = files.previous()
         if "slurm.conf" not in texts:
             raise RefusedError(
                 f"state: found no files in {files.state} to go back to; accepted: a host with an earlier change"
             )
-        return texts
+        return texts, noted
     cluster = Cluster(*(params[key] for key in DATA))
     texts = render(cluster)
     foreign = not files.used() and any(not text.startswith(HEADER) for text in there.values())
-    if not foreign or params["adopt"] == "drop":
-        return texts
-    live = slurm_files.read(there, version, slurm_files.beside(files.folder))
+    if params["adopt"] == "drop" or not (foreign or noted):
+        return texts, {}
+    live = slurm_files.read(there if foreign else files.used(), version, slurm_files.beside(files.folder))
     wanted = slurm_files.read(texts, version)
     changes = slurm_files.diff(live, wanted)
     if params["adopt"] == "keep":
-        return render(slurm_adopt.kept(cluster, live, changes))
+        more = slurm_adopt.extra(cluster, live, changes) if foreign else noted
+        return render(slurm_adopt.kept(cluster, more, changes)), more
+    if not foreign:
+        # What was kept until now; other things that are gone were in the data once.
+        live = slurm_files.read(render(slurm_adopt.kept(cluster, noted, changes)), version)
+        changes = slurm_files.diff(live, wanted)
     lost = slurm_adopt.yaml_lines(slurm_adopt.missing(live, wanted, changes))
     if lost:
         raise RefusedError(
             f"files in {files.folder} were not written by this module, and the data lacks some of them. Put this into"
             " the inventory, or choose keep or drop for adopt (head_adopt):\n" + "\n".join(lost)
         )
-    return texts
+    return texts, {}
 
 
 def make_case(
@@ -369,13 +383,14 @@ def make_case(
     controller: Controller,
     files: ConfigFiles,
     restarts: Mapping[str, Any],
+    noted: Mapping[str, Any],
     version: str,
     host: str,
 ) -> Case:
     """Compare what is wanted with the files and with what runs."""
     further = slurm_files.beside(files.folder)
     there = files.read()
-    texts = wanted_texts(params, files, there, version)
+    texts, kept = wanted_texts(params, files, there, noted, version)
     wanted = slurm_files.read(texts, version)
     running = look(run, controller.installed and controller.is_active(), files)
     in_use = slurm_files.read(running.texts, version, further)
@@ -395,7 +410,7 @@ def make_case(
         found = answering(running.shown or run(PING).stdout)
         if found and found[0] != host:
             plan = plan._replace(takes_over=found[0])
-    return Case(texts, there, wanted, in_use, running, found, differ, plan)
+    return Case(texts, there, wanted, in_use, running, found, differ, plan, kept)
 
 
 def refuse_two_clusters(case: Case, host: str, followers: Sequence[str]) -> None:
@@ -488,9 +503,7 @@ def for_the_others(module: AnsibleModule, texts: Mapping[str, str], location: st
     Where they had their state `before` it is left as well: a head that is away looks there when it comes back.
     """
     folder = module.params["state_path"]
-    generation = slurm_generations.Generation(
-        slurm_generations.own_number(folder), texts, read_whole(os.path.join(folder, "nodes.json"))
-    )
+    generation = slurm_generations.own(folder, texts)
     changed = False
     warnings = []
     if location:
@@ -515,7 +528,7 @@ def for_the_others(module: AnsibleModule, texts: Mapping[str, str], location: st
             slurm_generations.publish(before, slurm_generations.make_key(folder), generation)
         except OSError as error:
             warnings.append(f"heads that are away do not learn where slurmctld's state is now: {error}")
-    told = {"files": texts, "store": generation.store, "generation": generation.number}
+    told = {"files": texts, "store": generation.store, "kept": generation.kept, "generation": generation.number}
     return {"changed": changed, "warnings": warnings, **(told if module.params["followed"] else {})}
 
 
@@ -539,7 +552,8 @@ def configure(module: AnsibleModule, run: Runner) -> tuple[dict[str, Any], Mappi
     version = controller.version() if controller.installed else NEWEST
     check_keys(params, version)
     host = slurm_validate.hostname()
-    case = make_case(params, run, controller, files, restarts.read(), version, host)
+    kept = Note(os.path.join(params["state_path"], slurm_generations.KEPT))
+    case = make_case(params, run, controller, files, restarts.read(), kept.read(), version, host)
     plan = case.plan
     controller.among(case.wanted.controllers, host)
     refuse_two_clusters(case, host, params["followers"])
@@ -551,7 +565,10 @@ def configure(module: AnsibleModule, run: Runner) -> tuple[dict[str, Any], Mappi
         "commands": controller.commands,
         "diff": [],
     }
+    follows = params["state"] != "planned" and not module.check_mode
     if not acts:
+        if follows and not case.kept:
+            kept.write({})
         return result, case.there, case
     if params["state"] != "planned":
         refuse_losses(plan, params["max_jobs_at_risk"])
@@ -564,12 +581,18 @@ def configure(module: AnsibleModule, run: Runner) -> tuple[dict[str, Any], Mappi
         *differences(files.folder, case.there, texts),
         _difference("plan", "", slurm_plan.as_text(plan, result["plan"]["overrides_lost"])),
     ]
-    if module.check_mode or params["state"] == "planned":
+    if not follows:
         return result, texts, case
+    if case.kept:
+        # Before the files: once they are ours, nothing else tells what was not in the data.
+        os.makedirs(state, mode=0o755, exist_ok=True)
+        kept.write(case.kept)
     partitions = Note(os.path.join(state, "partitions.json"))
     rollout = Rollout(controller, files, restarts, partitions, params["away"], case.in_use.controllers, host)
     location = str(case.wanted.value("StateSaveLocation") or "/var/spool")
     rollout.carry_out(plan, texts, case.running, location, params["rollback"])
+    if not case.kept:
+        kept.write({})
     return result, texts, case
 
 

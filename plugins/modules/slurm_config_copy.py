@@ -24,6 +24,11 @@ options:
     description: The text of the node store, C(nodes.json).
     type: str
     default: ""
+  kept:
+    description:
+      - The text of the note of what was kept of foreign files, as RV(aicluster.slurm.slurm_config#module:kept) has it.
+    type: str
+    default: ""
   generation:
     description: The number of this configuration.
     type: int
@@ -70,6 +75,7 @@ EXAMPLES = r"""
   aicluster.slurm.slurm_config_copy:
     files: "{{ configured.files }}"
     store: "{{ configured.store }}"
+    kept: "{{ configured.kept }}"
     generation: "{{ configured.generation }}"
     controllers: [head0, head1]
   delegate_to: head1
@@ -90,13 +96,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aicluster.slurm.plugins.module_utils import slurm_generations
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Runner, module_runner
-from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import (
-    ConfigFiles,
-    install,
-    read_whole,
-    write_whole,
-)
+from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import ConfigFiles, install
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import Controller, NotTakenError
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_generations import Generation
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_validate import hostname
 
 
@@ -104,7 +106,7 @@ def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
     """The whole of it; what it gives back is the result."""
     params = module.params
     folder, texts = params["state_path"], params["files"]
-    nodes = os.path.join(folder, "nodes.json")
+    wanted = Generation(params["generation"], texts, params["store"], params["kept"])
     files = ConfigFiles(params["path"], os.path.join(folder, "slurm"), sorted(texts))
     there = files.read()
     differ = there != texts or files.used() != texts or files.pending
@@ -115,18 +117,13 @@ def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
     starts = controls and (differ or not controller.is_active() or not controller.answers())
     # One that was among them would still take over, with what it knows from before.
     ends = not controls and controller.is_active()
-    late = (
-        read_whole(nodes) != params["store"]
-        or slurm_generations.own_number(folder) != params["generation"]
-        or slurm_generations.own_key(folder) != params["key"]
-    )
+    late = slurm_generations.own(folder, texts) != wanted or slurm_generations.own_key(folder) != params["key"]
     if not module.check_mode:
         if differ:
             install(params["path"], folder, texts)
         if late:
             os.makedirs(folder, mode=0o755, exist_ok=True)
-            write_whole(nodes, params["store"])
-            slurm_generations.keep_number(folder, params["generation"])
+            slurm_generations.take(folder, wanted)
             slurm_generations.keep_key(folder, params["key"])
         if ends:
             controller.end()
@@ -154,6 +151,7 @@ def main() -> None:
         argument_spec={
             "files": {"type": "dict", "required": True},
             "store": {"type": "str", "default": ""},
+            "kept": {"type": "str", "default": ""},
             "generation": {"type": "int", "default": 0},
             "key": {"type": "str", "default": "", "no_log": True},
             "controllers": {"type": "list", "elements": "str", "default": []},

@@ -134,7 +134,7 @@ rows:
   elements: dict
   returned: success
 bad:
-  description: A line for each job that failed or was not run.
+  description: For each job that failed or was not run a line, and below it those of its output that tell why.
   type: list
   elements: str
   returned: success
@@ -364,7 +364,7 @@ def advance(items: Jobs, wanted: Sequence[Job], wait: int) -> dict[str, Any]:
     return {
         "changed": any(row["verdict"] == jobs.PASS and row["name"] in stamped for row in rows),
         "rows": rows if items.done else [],
-        "bad": [jobs.sentence(row) for row in rows if row["verdict"] not in jobs.GOOD],
+        "bad": ["\n    ".join([jobs.sentence(row), *row["lines"]]) for row in rows if row["verdict"] not in jobs.GOOD],
         "done": items.done,
         "events": events,
         "quiet": quiet,

@@ -39,6 +39,9 @@ PASSWORD_LENGTH = 8
 
 NOBODY = (65534, 65535)
 
+SYSTEM = ("root", "nobody", "munge", "slurm")
+"""Accounts that the cluster needs as its packages make them."""
+
 
 class AccountsError(Exception):
     """The inventory's people cannot become accounts."""
@@ -94,6 +97,7 @@ def _identity(user: Mapping[str, Any], taken: Mapping[str, int]) -> list[str]:
         "" if NAME.fullmatch(user["name"]) else "name: accepted: lower-case letters, digits, _ and -, 32 at most",
         "name: found that of another account of the cluster; accepted: another one" if user["name"] in taken else "",
         f"uid: found {uid} of another account of the cluster; accepted: another one" if uid in taken.values() else "",
+        f"name: found {user['name']}, which is the system's; accepted: another one" if user["name"] in SYSTEM else "",
         "" if uid >= 1000 and uid not in NOBODY else f"uid: found {uid}; accepted: 1000 or more, below is the system's",
     ]
 

@@ -32,7 +32,8 @@ if [[ $(cat "$build/.aicluster" 2>/dev/null) == "$id" ]]; then
 else
     # What is half done, be it of this job or of one that was killed, is of no use to anybody.
     rm -rf "$build"
-    trap '(( $? == 0 )) || rm -rf "$build"' EXIT
+    # venv does not say why it failed; when the share is full, this does.
+    trap '(( $? == 0 )) || {{ head -c 16M /dev/zero > "$build/.room" || true; rm -rf "$build"; }}' EXIT
     echo "building $build with $python on $SLURMD_NODENAME"
     "$python" -m venv "$build"
     cat > "$build/requirements.txt" <<'REQUIREMENTS'
@@ -40,6 +41,18 @@ else
 REQUIREMENTS
     "$build/bin/python" -m pip install --no-cache-dir {options} -r "$build/requirements.txt"
     "$build/bin/python" -m pip check
+    # A program that runs goes on with this build after another one took its place, whatever it imports then.
+    site=$("$build/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    echo 'import _this_build' > "$site/_this_build.pth"
+    cat > "$site/_this_build.py" <<'PYTHON'
+import os
+import sys
+
+link, build = sys.prefix + os.sep, os.path.realpath(sys.prefix) + os.sep
+sys.path[:] = [build + path[len(link) :] if path.startswith(link) else path for path in sys.path]
+if sys.executable.startswith(link):
+    sys.executable = build + sys.executable[len(link) :]
+PYTHON
     for module in {imports}; do
         "$build/bin/python" -c "import $module" || {{ echo "FAIL: cannot import $module"; exit 1; }}
     done

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -15,7 +14,6 @@ class Answer(NamedTuple):
 
     name: str
     """Its name in the inventory."""
-    hostname: str
     running: bool
     """Whether its slurmctld runs."""
     generation: int
@@ -24,10 +22,21 @@ class Answer(NamedTuple):
     """Its node store."""
 
 
-def read_answer(name: str, lines: Sequence[str]) -> Answer:
-    """The hostname, what systemd says of slurmctld, the generation, and nodes.json: a line each, and the rest."""
-    hostname, state, generation, *store = [*lines, "", "", "0"][: max(len(lines), 3)]
-    return Answer(name, hostname, state == "active", int(generation or 0), json.loads("\n".join(store) or "{}"))
+def read_answers(heads: Iterable[str], looks: Mapping[str, Mapping[str, Any]]) -> list[Answer]:
+    """What those of the heads say of which there is a look, as M(aicluster.slurm.host_survey) returns it."""
+    return [Answer(name, **looks[name]["survey"]["head"]) for name in heads if "survey" in looks.get(name, {})]
+
+
+def doubtful_ways(names: Iterable[str], variables: Callable[[str], Mapping[str, Any]]) -> list[str]:
+    """The hosts with a variable of the connection that is a template: it may lead elsewhere when others delegate.
+
+    `variables` gives those of a host as they stand in the inventory.
+    """
+    return [
+        name
+        for name in names
+        if any(key.startswith("ansible_") and "{{" in str(value) for key, value in variables(name).items())
+    ]
 
 
 def speaker(answers: Sequence[Answer]) -> Answer | None:
@@ -57,12 +66,14 @@ def joined(nodes: Mapping[str, str], run: Collection[str], answers: Sequence[Ans
     return [name for name in nodes if name in run or name in deployed or not deployed]
 
 
-def misled(answers: Iterable[Answer], hostnames: Mapping[str, str]) -> list[str]:
-    """Connections that lead elsewhere by delegation: one with inventory_hostname in it does, without an error."""
+def misled(reached: Mapping[str, str], hostnames: Mapping[str, str]) -> list[str]:
+    """Connections that lead elsewhere by delegation: one with inventory_hostname in it does, without an error.
+
+    Both are hostnames by the names in the inventory: of the machines reached by delegation, and the true ones.
+    """
     return [
-        f"{answer.name}: ansible_host (or another variable of the connection): found one that leads to"
-        f" {answer.hostname} when another host delegates to {answer.name}; accepted: a value without"
-        " inventory_hostname in it"
-        for answer in answers
-        if hostnames.get(answer.name) and answer.hostname.split(".")[0] != hostnames[answer.name]
+        f"{name}: ansible_host (or another variable of the connection): found one that leads to {hostname} when another"
+        f" host delegates to {name}; accepted: a value without inventory_hostname in it"
+        for name, hostname in reached.items()
+        if hostnames.get(name) and hostname.split(".")[0] != hostnames[name]
     ]

@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from statistics import median_low
 from typing import Any, NamedTuple
 
 LEVELS = ("fail", "warn", "skip")
@@ -49,6 +48,11 @@ DISK_FIX = "Make room there, or change preflight_minima"
 _LINE = re.compile(r"(?P<where>.*?): (?P<what>.*?): found (?P<found>.*); accepted: (?P<accepted>.*)")
 # What the findings of the inventory are about, to their check; all others are `inventory`.
 _CHECK_OF = {"nodes_address": "address", "cluster_network": "address", "operating system": "os"}
+_FIX_OF = {
+    "nodes_address": "Set nodes_address for the host, or change cluster_network",
+    "operating system": "Install one that is accepted, or take the host out of the inventory",
+}
+_FIX_OF_OTHERS = "Correct it in the inventory"
 
 
 class Finding(NamedTuple):
@@ -60,11 +64,10 @@ class Finding(NamedTuple):
     what: str
     found: str
     accepted: str
-    fix: str = ""
+    fix: str
 
     def __str__(self) -> str:
-        fix = f". {self.fix}" if self.fix else ""
-        return f"{self.where}: {self.what}: found {self.found}; accepted: {self.accepted}{fix}"
+        return f"{self.where}: {self.what}: found {self.found}; accepted: {self.accepted}. {self.fix}"
 
 
 class View(NamedTuple):
@@ -152,7 +155,8 @@ def inventory_finding(line: str) -> Finding:
     match = _LINE.fullmatch(line)
     if not match:
         raise ValueError(f"{line!r} is no finding")
-    return Finding(_CHECK_OF.get(match["what"], "inventory"), **match.groupdict())
+    what = match["what"]
+    return Finding(_CHECK_OF.get(what, "inventory"), **match.groupdict(), fix=_FIX_OF.get(what, _FIX_OF_OTHERS))
 
 
 def lost_findings(names: Iterable[str]) -> list[Finding]:
@@ -262,8 +266,11 @@ def _gpu(view: View, rules: Rules) -> Iterator[Finding]:
         yield Finding("gpu", view.name, "GPU driver", f"{counted}, and no device files", "a loaded driver", fix)
     for model, capability in gpus["capabilities"].items():
         if _release(capability) <= _release(rules.compute_capability):
-            accepted = f"newer than {rules.compute_capability}"
-            yield Finding("gpu", view.name, "compute capability", f"{capability} ({model})", accepted)
+            accepted, fix = (
+                f"newer than {rules.compute_capability}",
+                "Take the GPU out, or the host out of the group gpu",
+            )
+            yield Finding("gpu", view.name, "compute capability", f"{capability} ({model})", accepted, fix)
 
 
 def _loopback(view: View, _rules: Rules) -> Iterator[Finding]:
@@ -277,16 +284,30 @@ _OF_ONE = (_software, _hardware, _disks, _kernel, _gpu, _loopback)
 
 
 def _clock(views: Sequence[View], rules: Rules) -> Iterator[Finding]:
-    """The clocks that differ from most; the control host's counts as one, and is no fault of theirs."""
+    """The clocks that certainly differ from most; the control host's counts for less, and is no fault of theirs."""
     if len(views) < 2:
         return
-    usual = median_low([0.0, *(view.survey["ahead"] for view in views)])
+    usual = _agreed([view.survey["ahead"] for view in views])
     for view in views:
-        skew = view.survey["ahead"] - usual
+        least, most = view.survey["ahead"]
+        skew = max(least - usual, 0.0) + min(most - usual, 0.0)
         if abs(skew) > rules.clock_skew:
             found = f"{abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}"
             accepted = f"within {rules.clock_skew:g} s of the others"
             yield Finding("clock", view.name, "clock", found, accepted, "Set it, and see why chrony does not")
+
+
+def _agreed(spans: Sequence[Sequence[float]]) -> float:
+    """The time that lies in most spans (Marzullo's algorithm, as in RFC 1305, appendix C); one of 0 counts for half."""
+    edges = (
+        [(least, -1.0) for least, _most in spans] + [(most, 1.0) for _least, most in spans] + [(0.0, -0.5), (0.0, 0.5)]
+    )
+    best, found, agreeing = 0.0, 0.0, 0.0
+    for time, step in sorted(edges):
+        agreeing -= step
+        if (agreeing, -abs(time)) > (best, -abs(found)):
+            best, found = agreeing, time
+    return found
 
 
 def _version(views: Sequence[View]) -> Iterator[Finding]:

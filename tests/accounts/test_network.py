@@ -24,6 +24,8 @@ def answers(where: tuple[str, int]) -> bool:
             return True
     except TimeoutError:
         return False
+    except ConnectionRefusedError:
+        return True
 
 
 def test_only_the_cluster_reaches_the_ports_of_slurm(lab: Lab) -> None:
@@ -34,6 +36,9 @@ def test_only_the_cluster_reaches_the_ports_of_slurm(lab: Lab) -> None:
     # Other ports are as they were, so it is the rule that keeps this machine out.
     assert answers((head, 22))
     assert not answers((head, 6817))
+    # Where srun listens, and nobody does now: a port that is let through refuses at once.
+    assert lab.host("node1").shell.run("timeout 5 bash -c 'exec 3<>/dev/tcp/head0/60001' 2>&1 | grep refused").rc == 0
+    assert not answers((head, 60001))
 
 
 def test_a_port_of_the_gateway_leads_to_the_head(lab: Lab) -> None:
@@ -54,6 +59,19 @@ def test_rules_come_again_at_each_start_and_beside_those_of_others(lab: Lab, nam
     tables = host.output("nft list tables").splitlines()
     host.output("nft delete table inet others")
     assert {"table inet others", "table inet aicluster"} <= set(tables)
+
+
+@pytest.mark.parametrize("verb", ["restart", "reload"])
+def test_rules_outlive_those_of_the_machine(lab: Lab, verb: str) -> None:
+    """nftables.service flushes all rules before it reads its own."""
+    node = lab.host("node1")
+    node.output("systemctl start nftables && systemctl restart aicluster-network")
+    node.output("nft add table inet others")
+    node.output(f"systemctl {verb} nftables")
+    tables = node.output("nft list tables").splitlines()
+    node.output("systemctl stop nftables; systemctl start aicluster-network")
+    assert "table inet others" not in tables
+    assert "table inet aicluster" in tables
 
 
 def test_rules_that_are_off_are_gone(lab: Lab) -> None:

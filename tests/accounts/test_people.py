@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ..e2e.cluster import wait_for
-from ..e2e.play import ROOT
-from .conftest import Lab, Run
+from ..e2e.play import ROOT, SITE
+from .conftest import KEYS, Lab, Run
 
 PASSWORD = "quite-a-Secret-7"
 PROXY = "http://proxy.invalid:3128"
@@ -45,6 +45,11 @@ def first(lab: Lab) -> Run:
         machine.output(
             "nohup sh -c 'while test -e /root/sampling; do ps axww -o args; sleep 0.2; done' >/root/processes 2>&1 &"
         )
+    # The key of munge comes to the node in this run.
+    lab.host("node1").output(
+        "head -c 1024 /dev/urandom > /tmp/key && install -o munge -g munge -m 0400 /tmp/key /etc/munge/munge.key"
+        " && rm /tmp/key && systemctl restart munge"
+    )
     run = lab.play(people(lab), "-vvv", "--diff")
     for machine in lab.cluster.machines:
         machine.output("rm /root/sampling")
@@ -60,6 +65,9 @@ def test_no_secret_is_told(lab: Lab, first: Run) -> None:
         assert machine.shell.run(f"grep -q {PASSWORD} /root/processes").rc == 1
         readable = f"find /etc /var /tmp /home /data -xdev -type f -perm -o+r -exec grep -ls {PASSWORD} {{}} +"
         assert machine.shell.run(readable).stdout == ""
+    key = lab.cluster.head.output("base64 --wrap=0 /etc/munge/munge.key")
+    assert lab.host("node1").output("base64 --wrap=0 /etc/munge/munge.key") == key
+    assert key[:60] not in first.said
     for private in ("ada", "bob"):
         secret = lab.cluster.head.output(f"sed -n 2p /root/keys/{private}")
         assert secret not in first.said
@@ -101,10 +109,40 @@ def test_root_without_a_password_for_the_group_that_was_named(lab: Lab) -> None:
 
 
 @pytest.mark.usefixtures("first")
+def test_a_job_from_the_file_to_the_result(lab: Lab) -> None:
+    """As somebody works from outside: in by scp, a job, and out by scp."""
+    head = lab.cluster.head
+    head.output("printf '#!/bin/sh\nhostname; cat input\n' > /root/job.sh && echo 42 > /root/input")
+    scp = f"scp -q -F none -o BatchMode=yes -o IdentitiesOnly=yes -i {KEYS}/ada"
+    head.output(f"{scp} /root/job.sh /root/input ada@head0:")
+    rc, job = lab.login("ada", "head0", "ada", "sbatch --parsable --output=result job.sh")
+    assert rc == 0, job
+    state = f"scontrol show job {job} | grep -o JobState=.*"
+    ended = wait_for(lambda: head.output(state).split()[0], lambda text: text == "JobState=COMPLETED", 60)
+    assert ended == "JobState=COMPLETED"
+    head.output(f"{scp} ada@head0:result /root/result")
+    assert head.output("cat /root/result").split() == ["node1", "42"]
+
+
+@pytest.mark.usefixtures("first")
 def test_a_node_refuses_who_has_no_job_there(lab: Lab) -> None:
     rc, said = lab.login("ada", "node1", "ada")
     assert rc != 0
     assert "pam_slurm_adopt: you have no active jobs on this node" in said
+
+
+@pytest.mark.usefixtures("first")
+def test_adoption_is_switched_off_and_on_while_the_node_works(lab: Lab) -> None:
+    node = lab.host("node1")
+    off = lab.play({**people(lab), "nodes_adopt": False}, "--limit", "node1", playbook=SITE)
+    assert off.rc == 0, off.said
+    assert lab.login("ada", "node1", "ada") == (0, "ada")
+    stack = node.output("cat /etc/pam.d/sshd")
+    assert "@include common-session" in stack.splitlines()
+    assert "aicluster" not in stack
+    on = lab.play(people(lab), "--limit", "node1", playbook=SITE)
+    assert on.rc == 0, on.said
+    assert "no active jobs on this node" in lab.login("ada", "node1", "ada")[1]
 
 
 def test_pam_of_a_node_has_what_adoption_needs(lab: Lab) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -165,6 +166,53 @@ def test_a_full_disk(cluster: Cluster, ask: Ask) -> None:
         assert node(cluster).output(f"ls {store}/data") == ""
     finally:
         node(cluster).output(f"cp -a /tmp/enroot.conf /etc/enroot/ && umount {store}")
+
+
+# --- delivery.yml -----------------------------------------------------------------------------------------------------
+
+# Stands for srun with pyxis, which is not here: of a container it knows the image, and the folder that it is given.
+SRUN = """#!/bin/bash
+for word; do
+    case $word in
+        --container-image=ubuntu:24.04) image=found ;;
+        --container-mounts=*:/workspace) mounts=${word#*=} ;;
+        --container-*) exit 99 ;;
+    esac
+done
+[[ $image ]] && id -u > "${mounts%:*}/container"
+"""
+
+
+@only_the_double
+def test_delivery_brings_images_once_and_tests_a_container(cluster: Cluster, tmp_path: Path) -> None:
+    def deliver(**wanted: Any) -> dict[str, Any]:
+        extra = {"delivery_packages": [], "delivery_report_path": str(tmp_path / "report"), **wanted}
+        playbook = str(play.ROOT / "playbooks/delivery.yml")
+        return play.run(play.command("ansible-playbook", "-i", cluster.inventory, "-e", json.dumps(extra), playbook))
+
+    def imports() -> int:
+        return int(cluster.head.output("cat /etc/enroot-double/imports | wc -l"))
+
+    before = imports()
+    machine, text = node(cluster), shlex.quote(SRUN)
+    machine.output(f"printf %s {text} > /usr/local/bin/srun && chmod 755 /usr/local/bin/srun")
+    try:
+        deliver(delivery_images=["ubuntu:24.04"], delivery_selftest_only=["container"])
+    finally:
+        machine.output("rm /usr/local/bin/srun")
+    tested = {row["name"]: row for row in json.loads((tmp_path / "report.json").read_text())["tests"]}
+    assert tested["container"]["verdict"] == "pass", tested["container"]
+    assert imports() == before + 1
+    files = "find /data/images -name '*.sqsh' -size +0 -printf '%u\\n'"
+    assert as_user(cluster, files).splitlines() == as_user(cluster, files, machine).splitlines() == [cluster.user]
+
+    assert play.changes(deliver(delivery_images=["ubuntu:24.04"], delivery_selftest="never")) == set()
+    assert imports() == before + 1
+    # One that cannot be had is named, and without pyxis the test says so.
+    with pytest.raises(AssertionError, match=r"no-such-image/manifests/1.*404"):
+        deliver(delivery_images=["ubuntu:24.04", "no-such-image:1"], delivery_selftest="never")
+    with pytest.raises(AssertionError, match=r"a job in a container: fail(?s:.*)container-image"):
+        deliver(delivery_images=["ubuntu:24.04"], delivery_selftest="always", delivery_selftest_only=["container"])
 
 
 # --- users ------------------------------------------------------------------------------------------------------------

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.aicluster.slurm.plugins.plugin_utils import selftest
 
+from ..e2e import play
 from ..e2e.cluster import Cluster, Machine
 from ..e2e.on_head import OnHead
 from ..e2e.play import ROOT
@@ -74,7 +77,7 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
 
 @pytest.fixture(scope="session")
 def on_head(cluster: Cluster) -> Iterator[OnHead]:
-    head = OnHead(cluster)
+    head = OnHead(cluster.head)
     yield head
     head.remove()
 
@@ -93,3 +96,20 @@ def report(cluster: Cluster) -> dict[str, Any]:
 
 def node(cluster: Cluster, name: str) -> Machine:
     return next(machine for machine in cluster.machines if machine.name == name)
+
+
+def deliver(cluster: Cluster, folder: Path, *arguments: str) -> dict[str, Any]:
+    """The report on one run of delivery.yml, which leaves its own report in this folder."""
+    extra = json.dumps({"delivery_report_path": str(folder / "report")})
+    playbook = str(ROOT / "playbooks/delivery.yml")
+    return play.run(play.command("ansible-playbook", "-i", cluster.inventory, "-e", extra, *arguments, playbook))
+
+
+@contextmanager
+def planted(machine: Machine, plant: str, remove: str) -> Iterator[None]:
+    """A fault, for a while."""
+    machine.output(plant)
+    try:
+        yield
+    finally:
+        machine.output(remove)

@@ -12,20 +12,10 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from ansible_collections.aicluster.slurm.plugins.plugin_utils import selftest
 
-from ..e2e.cluster import Cluster, Machine, wait_for
-from .conftest import PATH, SelfTest, node, scripts
+from ..e2e.cluster import Cluster, wait_for
+from .conftest import PATH, SelfTest, node, planted, scripts
 
 PACKAGES = "/data/environments/ml/lib/python3*/site-packages"
-
-
-@contextmanager
-def planted(machine: Machine, plant: str, remove: str) -> Iterator[None]:
-    """A fault, for a while."""
-    machine.output(plant)
-    try:
-        yield
-    finally:
-        machine.output(remove)
 
 
 @pytest.fixture(autouse=True)

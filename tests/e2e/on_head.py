@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: aicluster.slurm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs modules of this collection on the head without a playbook, so that a test can run many, and kill them."""
+"""Runs modules of this collection on a host without a playbook, so that a test can run many, and kill them."""
 
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import shlex
@@ -16,7 +17,7 @@ from typing import Any
 import ansible
 from ansible_collections.aicluster.slurm.plugins.module_utils import slurm_files
 
-from .cluster import Cluster
+from .cluster import Machine
 from .play import ROOT
 
 FOLDER = "/tmp/aicluster-e2e"
@@ -25,10 +26,10 @@ CHUNK = 100_000
 
 
 class OnHead:
-    """The head, with the code of the modules on it."""
+    """A head, with the code of the modules on it."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self.head = cluster.head
+    def __init__(self, head: Machine) -> None:
+        self.head = head
         code = _code()
         self.head.output(f"rm -rf {FOLDER} && mkdir {FOLDER}")
         # One argument of a command has at most 128 KiB (execve(2)).
@@ -44,12 +45,14 @@ class OnHead:
 
         `before` names a command, and what a shell does before its first call.
         """
-        text = base64.b64encode(json.dumps(options).encode()).decode()
+        # Packed, a thousand nodes are no more than an argument may hold.
+        text = base64.b64encode(gzip.compress(json.dumps(options).encode())).decode()
         further = f" --kill-after {kill_after}" if kill_after else ""
         if before:
             further += f" --before {shlex.join(before)}"
         done = self.head.shell.run(
-            f"echo {text} | base64 -d | PYTHONPATH={FOLDER} timeout 200 python3 {FOLDER}/on_host.py {module}{further}"
+            f"echo {text} | base64 -d | gunzip"
+            f" | PYTHONPATH={FOLDER} timeout 200 python3 {FOLDER}/on_host.py {module}{further}"
         )
         if kill_after and done.rc == KILLED:
             return {}

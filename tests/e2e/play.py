@@ -63,9 +63,10 @@ def changes(report: Mapping[str, Any]) -> set[tuple[str, str]]:
 
 
 def failures(report: Mapping[str, Any]) -> list[str]:
-    """One line for each task that failed or host that was not reached."""
+    """One line for each task that failed, or item of its loop, and for each host that was not reached."""
     return [
-        f"{host}: {task}: {result.get('msg', result)}"
+        f"{host}: {task}: {item.get('msg', item)}"
         for host, task, result in results(report)
-        if result.get("failed") or result.get("unreachable")
+        for item in result.get("results", [result])
+        if item.get("failed") or item.get("unreachable")
     ]

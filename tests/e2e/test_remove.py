@@ -46,7 +46,10 @@ def test_one_command_takes_a_node_out(cluster: Cluster, jobs: list[str]) -> None
     assert set(cluster.slurm_nodes()) == {machine.node for machine in cluster.nodes if machine is not goes}
     assert goes.shell.run("systemctl is-enabled slurmd").stdout.strip() == "masked"
     assert goes.shell.run("systemctl is-active slurmd").rc != 0
-    assert stays.shell.run(f"grep -w {goes.node} /etc/hosts").rc == 1
+    assert stays.shell.run(f"grep -w {goes.node} /etc/hosts /etc/ssh/ssh_known_hosts").rc == 1
+    for server in cluster.group("nfs"):
+        admitted = server.output(f"cat /etc/ssh/authorized_keys.d/{cluster.user}")
+        assert (f"key_{stays.name}" in admitted, f"key_{goes.name}" in admitted) == (True, False)
     assert goes.node not in json.loads(cluster.head.output("cat /var/lib/aicluster/nodes.json"))["nodes"]
     assert "JobState=RUNNING" in cluster.head.output(f"scontrol show job {jobs[0]}")
     assert "JobState=COMPLETED" in cluster.head.output(f"scontrol show job {jobs[1]}")

@@ -31,7 +31,7 @@ class Running:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.head = cluster.head
-        self.module = OnHead(cluster)
+        self.module = OnHead(cluster.head)
         self.base = self.module.options()
         self.busy, self.free = sorted(machine.node for machine in cluster.nodes)[:2]
         self.output = cluster.as_user("mktemp -d /data/home/cluster/e2e.XXXXXX").strip()

@@ -9,19 +9,22 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from . import play
-from .cluster import Cluster
+from .cluster import Cluster, wait_for
 
 SUMMARY = "Say how to use the cluster"
 
-# Three whole runs: one scenario of Molecule has time for them.
-pytestmark = pytest.mark.skipif(
-    os.environ.get("MOLECULE_SCENARIO_NAME", "two-hosts") != "two-hosts", reason="the scenario two-hosts plays these"
-)
+# Whole runs: one scenario of Molecule each has time for them.
+PLAYED = os.environ.get("MOLECULE_SCENARIO_NAME")
+two_hosts = pytest.mark.skipif(PLAYED not in (None, "two-hosts"), reason="the scenario two-hosts plays it")
+one_host = pytest.mark.skipif(PLAYED not in (None, "standalone"), reason="the scenario standalone plays it")
+
+PASSWORD = "a-word-for-nobody"
 
 
 def site(inventory: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -38,6 +41,7 @@ def site(inventory: str, folder: Path, *arguments: str) -> subprocess.CompletedP
     )
 
 
+@two_hosts
 def test_a_good_run_says_how_to_use_the_cluster(cluster: Cluster) -> None:
     results = play.results(play.site(cluster.inventory))
     (lines,) = (result["msg"] for _host, task, result in results if task.endswith(SUMMARY) and "msg" in result)
@@ -51,25 +55,62 @@ def test_a_good_run_says_how_to_use_the_cluster(cluster: Cluster) -> None:
     assert (", 2 gpu (fake)" in text) == any(machine.facts["gpus"] for machine in cluster.nodes)
 
 
+@pytest.fixture
+def job(cluster: Cluster) -> Iterator[str]:
+    """One that runs all the while."""
+    job = cluster.as_user("sbatch --parsable --mem=50 -o /dev/null --wrap 'sleep 600'").strip()
+    shown = wait_for(lambda: cluster.head.output(f"scontrol show job {job}"), lambda text: "JobState=RUNNING" in text)
+    assert "JobState=RUNNING" in shown
+    yield job
+    cluster.as_user(f"scancel {job}")
+
+
+@one_host
 @pytest.mark.disruptive
-def test_a_failed_task_is_named_and_leaves_its_logs(cluster: Cluster, tmp_path: Path) -> None:
-    done = site(cluster.inventory, tmp_path, "-e", json.dumps({"cluster_config": {"SlurmdTimeoutt": 1}}))
+def test_a_failed_task_is_named_and_leaves_its_logs(cluster: Cluster, tmp_path: Path, job: str) -> None:
+    # It would end the job, so it is refused when all is planned and nothing has changed.
+    before = cluster.config()["ProctrackType"]
+    config = {"ProctrackType": "proctrack/pgid", "JobCompPass": PASSWORD}
+    done = site(cluster.inventory, tmp_path, "-e", json.dumps({"cluster_config": config}))
     assert done.returncode != 0
     assert "is ready" not in done.stdout
-    assert re.search(rf"{cluster.head.name} failed at \S*.*Configure Slurm: .*SlurmdTimeoutt", done.stdout)
+    head = cluster.head
+    assert re.search(
+        rf"{head.name} failed at \S*.*Configure Slurm: .*would end running jobs: found 1 \({job} ", done.stdout
+    )
     (folder,) = tmp_path.glob("failed-*")
     assert f"logs are in {folder}" in done.stdout
     assert folder.stat().st_mode & 0o777 == 0o700
-    log = (folder / f"{cluster.head.name}.log").read_text()
-    for part in ("slurmctld", "munge"):
-        assert f"== journal of {part}\n" in log
-    assert "NodeName=" in log.split("== scontrol show node\n")[1]
-    told = json.loads((folder / f"{cluster.head.name}.failed.json").read_text())
-    assert "SlurmdTimeoutt" in told["failed"]
-    key = cluster.head.output("base64 -w0 /etc/munge/munge.key")
-    assert not any(key in path.read_text() for path in folder.iterdir())
+    assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {
+        f"{head.name}.log": 0o600,
+        f"{head.name}.failed.json": 0o600,
+    }
+
+    log = (folder / f"{head.name}.log").read_text()
+    sections = dict(part.split("\n", 1) for part in re.split("^== ", log, flags=re.MULTILINE)[1:])
+    for unit in ("slurmctld", "slurmd", "munge"):
+        # What systemd says of the unit, with the time before it.
+        assert re.search(rf"^\w+ \d+ [\d:]+ .*{unit}", sections[f"journal of {unit}"], re.MULTILINE), unit
+    for daemon in ("slurmctld", "slurmd"):
+        assert re.search(r"^\[\d", sections[f"/var/log/slurm/{daemon}.log"], re.MULTILINE), daemon
+    assert {
+        line.split()[0] for line in sections["scontrol show node"].splitlines() if line.startswith("NodeName=")
+    } == {f"NodeName={machine.node}" for machine in cluster.nodes}
+
+    told = json.loads((folder / f"{head.name}.failed.json").read_text())
+    assert "would end running jobs" in told["failed"]
+    changes = {change["key"]: (change["before"], change["after"]) for change in told["plan"]["changes"]}
+    assert changes["ProctrackType"] == (before, "proctrack/pgid")
+    assert changes["JobCompPass"] == ("", "[not shown]")
+    assert any(line.startswith(f"{job} of {cluster.user} on ") for line in told["plan"]["jobs_at_risk"])
+    key = head.output("base64 -w0 /etc/munge/munge.key")
+    for path in folder.iterdir():
+        assert not any(secret in path.read_text() for secret in (key, PASSWORD)), path.name
+    # And the cluster runs as before.
+    assert cluster.config()["ProctrackType"] == before
 
 
+@two_hosts
 @pytest.mark.disruptive
 def test_a_host_that_is_off_is_named(cluster: Cluster, tmp_path: Path) -> None:
     alone = [

@@ -162,7 +162,31 @@ def test_cards_in_use_are_not_repartitioned(cluster: Cluster, prepare: Prepare) 
     assert wait_for(lambda: state(cluster, "node2"), lambda shown: shown == before) == before
 
 
+def test_a_node_with_half_a_layout_stays_drained(cluster: Cluster, prepare: Prepare) -> None:
+    """The double plays no command that changes a card, so that the first one fails."""
+    before = state(cluster, "node2")
+    with pytest.raises(AssertionError) as failure:
+        prepare("-e", '{"gpu_mig": {"0000:0f:00.0": "1g.10gb:7"}, "gpu_mig_apply": true}', host="node2")
+    said = "-dci; the node stays drained, because the cards were changed by then: nvidia-smi mig --id=0000:0f:00.0 -dci"
+    assert said in str(failure.value)
+    assert state(cluster, "node2")[1:] == ("IDLE+DRAIN", "aicluster: GPU: MIG layout")
+    cluster.head.output("scontrol update nodename=node2 state=resume")
+    assert wait_for(lambda: state(cluster, "node2"), lambda shown: shown == before) == before
+
+
 # --- lost and found again ---------------------------------------------------------------------------------------------
+
+
+def test_gpus_with_other_bus_ids_are_not_lost(cluster: Cluster, prepare: Prepare) -> None:
+    """As after a network card was put beside them."""
+    machine = node(cluster, "node1")
+    machine.output(f"cp {DOUBLE}/query.csv {DOUBLE}/kept && sed -i 's/00000000:/00000001:/' {DOUBLE}/query.csv")
+    try:
+        report = prepare()
+    finally:
+        machine.output(f"mv {DOUBLE}/kept {DOUBLE}/query.csv")
+    assert play.changes(report) == set()
+    assert "missing" not in said(report)
 
 
 def test_a_lost_gpu_drains_the_node(cluster: Cluster) -> None:

@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -108,12 +108,11 @@ def in_order(line: str) -> str:
 
 
 @contextmanager
-def container(image: str) -> Iterator[Container]:
+def container(image: str, *options: str, command: Sequence[str] = ("sleep", "3600")) -> Iterator[Container]:
     """A container that is removed at the end."""
-    name = f"aicluster-reader-{uuid.uuid4().hex[:8]}"
-    docker(
-        "run", "--detach", "--name", name, "--hostname", CONTROLLER, "--cap-add", "NET_ADMIN", image, "sleep", "3600"
-    )
+    name = f"aicluster-{uuid.uuid4().hex[:8]}"
+    named = ("--name", name, "--hostname", CONTROLLER)
+    docker("run", "--detach", *named, "--cap-add", "NET_ADMIN", *options, image, *command)
     try:
         yield Container(name)
     finally:

@@ -9,8 +9,12 @@ import json
 import os
 import pty
 import re
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,7 +22,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 TOOLS = Path(sys.executable).parent
-# One host that answers, one that refuses, and one whose ssh hangs.
+# One host that answers, one that refuses, and one that ssh cannot enter.
 KNOWN = """
 n0 ansible_connection=local
 n1 ansible_host=127.0.0.1 ansible_port=1
@@ -31,9 +35,15 @@ ANSWERS += ["configure_user=admin", "configure_shared_path=/srv/data"]
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "known").write_text(KNOWN.format(tmp_path))
-    (tmp_path / "ssh").write_text(f"#!/bin/sh\nsleep 300\ntouch {tmp_path}/waited\n")
-    (tmp_path / "ssh").chmod(0o755)
+    program(tmp_path / "ssh", "echo 'Permission denied (publickey).' >&2; exit 255")
     return tmp_path
+
+
+def program(path: Path, does: str) -> Path:
+    """A program for sh."""
+    path.write_text(f"#!/bin/sh\n{does}\n")
+    path.chmod(0o755)
+    return path
 
 
 def argv(*answers: str) -> list[str]:
@@ -46,12 +56,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, **own, "ANSIBLE_NOCOLOR": "1", "TERM": "dumb"}
 
 
-def play(folder: Path, *answers: str) -> subprocess.CompletedProcess[str]:
+def play(folder: Path, *answers: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Play it without a terminal."""
     return subprocess.run(
         argv(*answers),
         cwd=folder,
-        env=environment(),
+        env={**environment(), **settings},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -84,12 +94,12 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def test_configure(folder: Path) -> None:
-    first = play(folder, *ANSWERS)
+    first = play(folder, *ANSWERS, ANSIBLE_FORKS="2")
     assert first.returncode == 0, first.stdout + first.stderr
+    assert "3 hosts, 2 at a time" in first.stdout
     assert re.search(r'"n0: \S+, \d+ CPUs, \d+ [GM]iB', first.stdout)
     assert '"n1: did not answer; site.yml finds its values when it does"' in first.stdout
     assert '"n2: did not answer; site.yml finds its values when it does' in first.stdout
-    assert not (folder / "waited").exists()
     inventory = folder / "inventory"
     written = contents(inventory)
     assert set(written) == {"hosts", "group_vars/all.yml", ".answers.json"}
@@ -109,6 +119,7 @@ def test_configure(folder: Path) -> None:
 
     # Once more at a terminal: what was answered is the default, so nothing changes.
     second = play_at_a_terminal(folder, "", "", "", "", "", "")
+    assert "at a time" not in second
     assert "Compute hosts (names with commas, or host lists such as node[01-16]) [n[1-2]]: " in second
     assert contents(inventory) == written
     assert re.search(r"localhost +: ok=\d+ +changed=0 ", second)
@@ -129,3 +140,61 @@ def test_a_bad_answer_writes_nothing(folder: Path) -> None:
     assert done.returncode != 0
     assert "configure_compute: host list 'n[1-': found '[' at character 2; accepted: a pair of brackets" in done.stdout
     assert not (folder / "inventory").exists()
+
+
+@pytest.fixture
+def silent() -> Iterator[tuple[int, int]]:
+    """Two ports here: one never takes a connection, as a host that is off; one takes it and says nothing."""
+    with ExitStack() as stack:
+        off, mute = (stack.enter_context(socket.socket()) for _ in range(2))
+        for listener, backlog in ((off, 0), (mute, 5)):
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(backlog)
+        # The first one's queue is full then, and the kernel does not answer who comes next.
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(off.getsockname())
+        yield off.getsockname()[1], mute.getsockname()[1]
+
+
+@pytest.fixture
+def hung(tmp_path: Path) -> Iterator[Path]:
+    """An ssh that is let in, and then nothing comes."""
+    mine = tmp_path / "hung.pid"
+    yield program(tmp_path / "hung", f"echo $$ >{mine}; exec sleep 120")
+    os.kill(int(mine.read_text()), signal.SIGTERM)
+
+
+def test_hosts_are_looked_at_all_at_once_and_none_for_longer_than_ten_seconds(
+    tmp_path: Path, silent: tuple[int, int], hung: Path
+) -> None:
+    # Each of these answers when all of them are asked: one after the other, or five at a time, none ever would.
+    together = [f"m{number}" for number in range(1, 7)]
+    asked = tmp_path / "asked"
+    asked.mkdir()
+    wait = f"touch {asked}/$$; until [ $(ls {asked} | wc -l) -ge {len(together)} ]; do sleep 0.1; done"
+    meets = program(tmp_path / "ssh", f'{wait}\nfor command; do :; done; sh -c "$command"')
+    off, mute = silent
+    known = [
+        *(f"{name} ansible_ssh_executable={meets}" for name in together),
+        f"off ansible_host=127.0.0.1 ansible_port={off}",
+        f"mute ansible_host=127.0.0.1 ansible_port={mute}",
+        f"hung ansible_ssh_executable={hung}",
+    ]
+    (tmp_path / "known").write_text("\n".join(known) + "\n")
+    answers = ["configure_head=m1", "configure_storage=", f"configure_compute={','.join(together)},off,mute,hung"]
+    answers += ["configure_gpu=", "configure_user=", "configure_shared_path=/data"]
+    done = play(tmp_path, *answers, ANSIBLE_STDOUT_CALLBACK="ansible.posix.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    tasks = [task for play in json.loads(done.stdout)["plays"] for task in play["tasks"]]
+    results = {task["task"]["name"]: task["hosts"] for task in tasks}
+    looked = results["Look at the hosts, all at once"]
+    # The task's limit ends the worst; ssh gives up a connection by itself before that, unless this machine is slow.
+    assert looked["hung"]["timedout"]["period"] == 10
+    for name in ("off", "mute"):
+        assert "timedout" in looked[name] or (looked[name]["unreachable"] and "timed out" in looked[name]["msg"])
+        assert looked[name].get("timedout", {}).get("period", 10) == 10
+    said = dict(line.split(": ", 1) for line in results["Say what was found"]["localhost"]["msg"])
+    assert {name for name, text in said.items() if re.search(r", \d+ CPUs, ", text)} == set(together)
+    assert {name for name, text in said.items() if text.startswith("did not answer")} == {"off", "mute", "hung"}

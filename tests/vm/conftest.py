@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ from ..e2e.cluster import Cluster, Machine, wait_for
 
 # Emulated machines take their time, on a machine with other work still more.
 PATIENCE = 900
+ADDRESSES = {"nfs0": "10.77.0.10", "head0": "10.77.0.11", "node1": "10.77.0.21", "node2": "10.77.0.22"}
+# What the role nfs writes on a host that uses a share.
+MOUNTS = "/etc/fstab /etc/systemd/system"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -129,6 +134,19 @@ class Lab(Cluster):
         """The report on one run of the role nfs on some hosts."""
         asked = ["--limit", limit, "--extra-vars", json.dumps(variables), str(Path(__file__).parent / "storage.yml")]
         return play.run(play.command("ansible-playbook", "-i", self.inventory, *asked))
+
+    @contextmanager
+    def mounts_put_back(self, *machines: Machine, path: str) -> Iterator[None]:
+        """Whatever this mounts at a path, is not there afterwards, nor what mounts it at the next start."""
+        for machine in machines:
+            machine.output(f"tar --create --file=/root/mounts.tar {MOUNTS}")
+        try:
+            yield
+        finally:
+            for machine in machines:
+                machine.output("rm -rf /etc/systemd/system && tar --extract --file=/root/mounts.tar --directory=/")
+                # What needs it would go with it.
+                machine.output(f"systemctl daemon-reload; while umount {path} 2>/dev/null; do :; done")
 
     def login(self, user: str, machine: Machine, command: str) -> subprocess.CompletedProcess[str]:
         """Log in by ssh from here, with the key that Ansible has."""

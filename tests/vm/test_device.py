@@ -50,13 +50,14 @@ def test_it_is_refused_and_its_data_intact(lab: Lab, fstab: str) -> None:
     assert lab.server.output("cat /etc/fstab; echo .") == f"{fstab}."
 
 
-def test_with_its_name_it_is_formatted_and_mounted_by_it(lab: Lab, fstab: str) -> None:
-    confirmed: dict[str, Any] = {**SHARE, "nfs_device_confirm": PARTITION}
+@pytest.mark.parametrize(("kind", "checked"), [("ext4", 2), ("xfs", 0)])
+def test_with_its_name_it_is_formatted_and_mounted_by_it(lab: Lab, fstab: str, kind: str, checked: int) -> None:
+    confirmed: dict[str, Any] = {**SHARE, "nfs_device_confirm": PARTITION, "nfs_device_fstype": kind}
     lab.storage("nfs0", **confirmed)
     name = lab.server.output(f"blkid --match-tag PARTUUID --output value {PARTITION}")
-    line = f"PARTUUID={name} /second ext4 defaults,nofail,x-systemd.device-timeout=15min 0 2\n"
+    line = f"PARTUUID={name} /second {kind} defaults,nofail,x-systemd.device-timeout=15min 0 {checked}\n"
     assert lab.server.output("cat /etc/fstab; echo .") == f"{fstab}{line}."
-    assert lab.server.output("findmnt --noheadings --output FSTYPE,SOURCE /second").split() == ["ext4", "/dev/vdb1"]
+    assert lab.server.output("findmnt --noheadings --output FSTYPE,SOURCE /second").split() == [kind, "/dev/vdb1"]
     # What is there is taken as it is then.
     lab.server.output("echo kept >/second/kept")
     assert play.changes(lab.storage("nfs0", **confirmed)) == set()

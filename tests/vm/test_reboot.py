@@ -8,9 +8,8 @@ from __future__ import annotations
 import pytest
 
 from ..e2e.cluster import Machine, wait_for
-from .conftest import PATIENCE, Lab
+from .conftest import ADDRESSES, PATIENCE, Lab
 
-ADDRESSES = {"nfs0": "10.77.0.10", "head0": "10.77.0.11", "node1": "10.77.0.21", "node2": "10.77.0.22"}
 MOUNTED = "findmnt --noheadings --raw --output FSTYPE,SOURCE --mountpoint /data"
 
 

@@ -33,8 +33,7 @@ def main(folder: str, state_path: str) -> str:
     if newer is None or newer.number <= slurm_generations.own_number(state_path):
         return "this head has the newest configuration"
     config_files.install(folder, state_path, newer.texts)
-    config_files.write_whole(f"{state_path}/nodes.json", newer.store)
-    slurm_generations.keep_number(state_path, newer.number)
+    slurm_generations.take(state_path, newer)
     return f"took configuration {newer.number} of the other heads"
 
 

@@ -44,10 +44,20 @@ def test_passwords_are_not_switched_off_for_an_ansible_that_needs_one(value: Val
         "common_ssh_password: found false, while Ansible logs in by a password and there is no common_control_key;"
         " accepted: true, or a key that lets Ansible in"
     ]
+    for name in ("ansible_ssh_pass", "ansible_ssh_password"):
+        assert len(lockouts(value, **off, common_control_key="", **{name: "x"})) == 1
     assert "nothing says as whom" in lockouts(value, common_ssh_password=False, ansible_password="x")[0]
     assert lockouts(value, **off, common_control_key="", ansible_password="x", ansible_connection="local") == []
     on = {**off, "common_ssh_password": True}
     assert lockouts(value, **on, common_control_key="", ansible_password="x") == []
+
+
+def test_an_sshd_that_would_not_read_the_keys_is_refused(value: Values) -> None:
+    deaf = {"__cluster_survey": {"survey": {**SURVEY["survey"], "sshd_drop_ins": False}}}
+    assert value("__common_asked_for", **deaf) is True
+    (finding,) = lockouts(value, **deaf)
+    assert finding.startswith("/etc/ssh/sshd_config: found no line `Include /etc/ssh/sshd_config.d/*.conf`")
+    assert lockouts(value, **deaf, common_ssh_mesh={}, common_control_key="") == []
 
 
 @pytest.mark.parametrize("fields", [{"state": "locked"}, {"state": "absent"}, {"hosts": ["head"]}])
@@ -120,6 +130,18 @@ def test_keys_in_a_home_do_not_begin_to_count_by_leaving_the_list(value: Values)
 def test_the_admin_keeps_the_groups_that_an_image_gave(value: Values) -> None:
     admin = value("__common_accounts", common_admin_user="boss")[1]
     assert (admin["name"], admin["groups"], admin["groups_exclusive"]) == ("boss", ["sudo"], False)
+
+
+def test_a_password_that_was_typed_is_the_one(value: Values) -> None:
+    admin = {"common_admin_user": "boss", "common_admin_password": "ask"}
+    typed = {"__common_typed": {"user_input": "quite-a-Secret-7"}}
+    assert value("__common_accounts", **admin, **typed)[1]["password"] == "quite-a-Secret-7"
+    assert value("__common_accounts", common_admin_user="boss", common_admin_password="a-vault-1")[1]["password"] == (
+        "a-vault-1"
+    )
+    # As where there is no terminal.
+    with pytest.raises(Exception, match="boss: password: found 0 characters"):
+        value("__common_accounts", **admin, __common_typed={"user_input": ""})
 
 
 # --- finding: values that were found late -----------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -105,7 +106,7 @@ class User:
 
     @property
     def containers(self) -> list[str]:
-        return sorted(path.name for path in self.store.iterdir())
+        return sorted(path.name for path in self.store.iterdir() if path.suffix != ".lock")
 
 
 @pytest.fixture
@@ -126,6 +127,7 @@ IN_PROJ = ["--container-name=proj", *WORKSPACE]
         (["echo", "a b", "ä'\"$x", ""], ["--gres=gpu:1", *IN_PROJ, "echo", "a b", "ä'\"$x", ""]),
         (["--gres=gpu:2", "-p", "big", "x"], ["--gres=gpu:2", "-p", "big", *IN_PROJ, "x"]),
         (["-N2", "x", "-n", "5"], ["--gres=gpu:1", "-N2", *IN_PROJ, "x", "-n", "5"]),
+        (["--gres-flags=enforce-binding", "x"], ["--gres=gpu:1", "--gres-flags=enforce-binding", *IN_PROJ, "x"]),
         (["--gpus=4", "--", "-x"], ["--gpus=4", *IN_PROJ, "-x"]),
         (["./tool", "x"], ["--gres=gpu:1", *IN_PROJ, "./tool", "x"]),
         (["folder"], ["--gres=gpu:1", *IN_PROJ, "folder"]),
@@ -173,7 +175,16 @@ def test_a_cluster_without_gpus(user: User) -> None:
 
 @pytest.mark.parametrize(
     ("folder", "name"),
-    [("a b", "a_b"), ("x:auto", "x_auto"), ("größe", "gr__e"), ("v1.2-rc", "v1.2-rc"), ("a,b'c\"$d", "a_b_c__d")],
+    [
+        ("a b", "a_b"),
+        ("x:auto", "x_auto"),
+        ("größe", "gr__e"),
+        ("v1.2-rc", "v1.2-rc"),
+        ("a,b'c\"$d", "a_b_c__d"),
+        # pyxis puts its prefix before every name, and neither enroot nor we show one that begins with a dot.
+        ("pyxis_x", "pyxis_x"),
+        (".config", "_config"),
+    ],
 )
 def test_names_of_folders(user: User, folder: str, name: str) -> None:
     (path := user.home / folder).mkdir()
@@ -259,6 +270,47 @@ def test_a_build_that_fails_spoils_nothing(user: User) -> None:
     assert (user.store / "pyxis_proj/work").exists()
 
 
+def test_two_builds_at_once(user: User) -> None:
+    """Also with the module, which locks the same file."""
+    with (user.store / ".aicluster-pyxis_proj.lock").open("w") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        rc, said = user.run("sbuild.sh", "ubuntu:20.04")
+    assert (rc, user.calls) == (1, [])
+    assert said == "sbuild.sh: pyxis_proj is being made by somebody else at the moment\n"
+    assert user.run("sbuild.sh", "ubuntu:20.04")[0] == 0
+
+
+def test_a_store_that_is_not_shared(user: User) -> None:
+    user.srun.write_text("#!/bin/sh\n")  # another node made it, in a folder of its own
+    rc, said = user.run("sbuild.sh", "ubuntu:20.04")
+    assert rc == 1
+    assert f"{user.store} is not shared with the node. " in said
+
+
+def test_a_link_in_an_image_leads_nowhere(user: User) -> None:
+    """What is noted in the container is written with the rights of the user, on the host."""
+    (victim := user.home / ".bashrc").write_text("mine\n")
+    made = user.srun.read_text().replace(
+        'exit "$(', f'ln -s {victim} "$HOME/.local/share/enroot/$name/.aicluster.json"; exit "$('
+    )
+    user.srun.write_text(made)
+    assert user.run("sbuild.sh", "ubuntu:20.04") == (0, "")
+    assert victim.read_text() == "mine\n"
+    assert (
+        "is there already, from registry-1.docker.io#library/ubuntu:20.04" in user.run("sbuild.sh", "ubuntu:20.04")[1]
+    )
+
+
+def test_who_interrupts_leaves_it_to_srun_to_cancel_the_job(user: User) -> None:
+    done = user.home / "cancelled"
+    user.srun.write_text(
+        f'#!/bin/sh\ntrap "sleep 1; rmdir $HOME/.local/share/enroot/pyxis_proj.new; touch {done}; exit 9" INT\n'
+        'mkdir "$HOME/.local/share/enroot/pyxis_proj.new"; kill -INT $PPID $$; sleep 9\n'
+    )
+    assert user.run("sbuild.sh", "ubuntu:20.04") == (9, "")
+    assert (done.exists(), user.containers) == (True, [])
+
+
 def test_a_store_of_each_node(user: User) -> None:
     user.default(image=IMAGE, shared=False)
     assert user.run("sbuild.sh", "-f", "--nodelist=n1", "ubuntu:20.04")[0] == 0
@@ -306,8 +358,19 @@ def test_another_login_replaces_and_keeps_the_others(user: User) -> None:
     )
     file.chmod(0o644)
     user.run("nvcrlogin", stdin=KEY)
-    assert file.read_text() == f"machine r.example.org login me password x\n# last\n{lines(KEY)}"
+    assert file.read_text() == f"{lines(KEY)}machine r.example.org login me password x\n# last\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_another_login_replaces_entries_of_several_lines(user: User) -> None:
+    """curl takes the first that it finds, and netrc has no lines."""
+    file = user.home / ".config/enroot/.credentials"
+    file.parent.mkdir(parents=True)
+    other = "machine nvcr.io.example.org\n  login me\n  password x\ndefault login d password e\n"
+    old = "machine nvcr.io\n  login $oauthtoken\n  password old-key-1\n"
+    file.write_text(old + other.replace("default", old + "default"))
+    user.run("nvcrlogin", stdin=KEY)
+    assert file.read_text() == lines(KEY) + other
 
 
 @pytest.mark.parametrize(
@@ -375,3 +438,31 @@ def test_the_epilog_removes_only_what_the_job_left(user: User, tmp_path: Path) -
     ):
         done = subprocess.run(["sh", epilog], env={**environment, "SLURM_SCRIPT_CONTEXT": context}, check=False)
         assert (done.returncode, user.containers) == (0, sorted(left))
+
+
+# --- packages ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (["enroot"], ""),
+        (["enroot=4.1.2-1"], ""),
+        (["enroot=4.1.3-1"], "aicluster: not there: enroot\n"),
+        (["enroot", "jq=1.6"], "aicluster: not there: jq\n"),
+    ],
+)
+def test_a_package_of_a_certain_version(tmp_path: Path, wanted: list[str], said: str) -> None:
+    """Else each run would install it again."""
+    (tmp_path / "dpkg-query").write_text(
+        '#!/bin/sh\nfor name; do :; done\n[ "$name" = enroot ] && echo "installed 4.1.2-1"\n'
+    )
+    (tmp_path / "dpkg-query").chmod(0o755)
+    done = subprocess.run(
+        ["sh", FILES / "install.sh", "check", *wanted],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == said

@@ -9,9 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pytest
+
+from .conftest import Values
 
 ROOT = Path(__file__).parents[3]
 UUID = "GPU-b5169cef-2205-c30e-f2b3-220cfa14bafd"
@@ -81,3 +84,36 @@ def test_slurmd_waits_no_longer_than_it_has_to(tmp_path: Path) -> None:
     assert time.monotonic() - begin < 20
     device.touch()
     assert run(script, PATH="/usr/bin:/bin") == (0, "")
+
+
+# --- variables --------------------------------------------------------------------------------------------------------
+
+CUT = ["nvidia-smi", "mig", "--id=0000:0f:00.0", "-dci"]
+
+
+@pytest.mark.parametrize(
+    ("commands", "cut"),
+    [(None, []), ([], []), ([["scontrol", "update", "nodename=n1", "state=drain"]], []), ([CUT], [CUT])],
+)
+def test_a_node_comes_back_only_with_cards_that_are_as_before(
+    role_value: Values, commands: list[list[str]] | None, cut: list[list[str]]
+) -> None:
+    failed = {"msg": "no"} if commands is None else {"msg": "no", "commands": commands}
+    assert role_value("gpu", "__gpu_cut", ansible_failed_result=failed) == cut
+
+
+@pytest.mark.parametrize(
+    ("said", "vendor", "packages"),
+    [
+        ({"nodes_containers": True}, "nvidia", ["libnvidia-container-tools"]),
+        ({"nodes_containers": True}, "amd", []),
+        ({"nodes_containers": False}, "nvidia", []),
+        ({}, "nvidia", []),
+        ({"nodes_containers": True, "gpu_container_packages": []}, "nvidia", []),
+        ({"nodes_containers": True, "__cluster_packages": ["libnvidia-container-tools"]}, "nvidia", []),
+    ],
+)
+def test_cards_get_into_containers(role_value: Values, said: dict[str, Any], vendor: str, packages: list[str]) -> None:
+    found = {"devices": [{"vendor": vendor, "uuid": "GPU-1"}]}
+    value = role_value("gpu", "__gpu_into_containers", **{"__cluster_packages": [], "__gpu_found": found, **said})
+    assert value == packages

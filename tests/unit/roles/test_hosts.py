@@ -63,3 +63,17 @@ def test_it_is_told_to_leave_the_file_alone(value: Values) -> None:
     for said, wanted in (({}, True), ({"cloud_init": False}, False), ({"common_etc_hosts": False}, False)):
         optional = value("__common_optional", **said, ansible_facts={}, common_control_key="")
         assert [each["wanted"] for each in optional if each["file"] == value("__common_cloud")] == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("groups", "leaving", "staying"),
+    [
+        ({"head": ["n0"], "nodes": ["n0", "n1"]}, "n1", ["n0"]),
+        ({"head": ["n0"], "nodes": ["n0", "n1"]}, "n0", ["n0", "n1"]),
+        ({"nfs": ["n1"], "nodes": ["n0", "n1"]}, "n0,n1", ["n1"]),
+    ],
+)
+def test_who_computes_no_more_may_still_be_a_head_or_have_the_storage(
+    value: Values, groups: dict[str, list[str]], leaving: str, staying: list[str]
+) -> None:
+    assert list(value("__common_staying", groups=groups, cluster_remove=leaving)) == staying

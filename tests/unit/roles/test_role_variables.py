@@ -114,7 +114,7 @@ def test_a_run_that_begins_in_the_middle_says_so(tmp_path: Path, task: str) -> N
 def test_what_is_used_before_it_is_known(tmp_path: Path) -> None:
     roles = ["cluster", "nfs", "head"]
     names = ["__cluster_survey.survey", "__cluster_run", "__cluster_map", "__cluster_store", "__nfs_needy"]
-    names += ["__head_states", "__head_known.nodes"]
+    names += ["__head_working.states", "__head_known.nodes"]
     play = {
         "hosts": "nfs0",
         "gather_facts": False,

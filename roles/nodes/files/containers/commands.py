@@ -8,6 +8,7 @@ python3 commands.py COMMAND [ARGUMENT...]. Beside it lies enroot.py, the module_
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import json
 import os
@@ -15,7 +16,8 @@ import re
 import subprocess
 import sys
 import tempfile
-from typing import Callable, NamedTuple, NoReturn, Sequence
+from contextlib import contextmanager
+from typing import Callable, Iterator, NamedTuple, NoReturn, Sequence
 
 import enroot
 from enroot import EnrootError
@@ -23,7 +25,7 @@ from enroot import EnrootError
 DEFAULTS = "/etc/aicluster/containers.json"
 WORKSPACE = ["--container-mounts=.:/workspace", "--container-workdir=/workspace"]
 # A job that is given none of these gets the default number of GPUs.
-GPU_OPTIONS = ("--gres", "--gpus", "-G", "--tres-per")
+GPU_OPTIONS = ("--gres=", "--gpus", "-G", "--tres-per")
 # srun(1): short options that take a value, which may be an argument of its own.
 WITH_VALUE = "ABcCdDeGiJLmMnNopqrStTwWx"
 SHELL = "if command -v bash >/dev/null; then exec bash; fi; exec sh"
@@ -85,7 +87,7 @@ def read_defaults() -> Defaults:
 
 def folder_name(path: str) -> str:
     """The container of a folder: pyxis cuts at a colon, and enroot's table shows only ASCII in the C locale."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", os.path.basename(os.path.abspath(path)))[:200] or "root"
+    return re.sub(r"[^A-Za-z0-9._-]|^[.]", "_", os.path.basename(os.path.abspath(path)))[:200] or "root"
 
 
 def split_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -137,7 +139,7 @@ class Builder:
 
     def __init__(self, name: str, image: enroot.Image, options: Sequence[str], force: bool) -> None:
         self.name = name
-        self.full_name = enroot.container_name(name, pyxis=True)
+        self.full_name = enroot.PREFIX + name  # pyxis puts it before every name, also one that begins with it
         self.image = image
         self.options = options
         self.force = force
@@ -156,20 +158,33 @@ class Builder:
     def _build_shared(self) -> int:
         """Under another name first: a job that is cancelled, or a wrong image, spoils nothing."""
         store = self._store()
-        path = os.path.join(store, self.full_name)
-        if os.path.isdir(path) and not self.force and self._is_there(path):
-            return 0
-        aside = f"{self.full_name}.new"
-        self._remove(store, aside)
-        rc = run(build_command(self.options, self.image, f"{self.name}.new"))
-        if rc != 0:
+        with locked(os.path.join(store, f"{enroot.ASIDE}{self.full_name}.lock"), self.full_name):
+            path = os.path.join(store, self.full_name)
+            if is_in(store, self.full_name) and not self.force and self._is_there(path):
+                return 0
+            aside = f"{self.full_name}.new"
             self._remove(store, aside)
-            return rc
-        with open(os.path.join(store, aside, enroot.ORIGIN), "w", encoding="utf-8") as file:
+            rc = run(build_command(self.options, self.image, f"{self.name}.new"))
+            if rc != 0:
+                self._remove(store, aside)
+                return rc
+            if not is_in(store, aside):
+                raise RefusedError(
+                    f"the job made the container where this host does not see it: {store} is not shared with the node."
+                    " Whoever runs the cluster can share it, or set nodes_containers_shared: false",
+                    1,
+                )
+            self._note(os.path.join(store, aside, enroot.ORIGIN))
+            self._remove(store, self.full_name)
+            os.rename(os.path.join(store, aside), path)
+            return 0
+
+    def _note(self, path: str) -> None:
+        """From which image it is, in a file of its own: an image can hold a link of this name, to anywhere."""
+        if os.path.lexists(path):
+            os.unlink(path)
+        with open(path, "x", encoding="utf-8") as file:
             file.write(enroot.dump_origin(enroot.Origin(self.image.key, self._digest())))
-        self._remove(store, self.full_name)
-        os.rename(os.path.join(store, aside), path)
-        return 0
 
     def _is_there(self, path: str) -> bool:
         """Whether it is the wanted one; RefusedError for another."""
@@ -205,13 +220,37 @@ class Builder:
         return path
 
     def _remove(self, store: str, name: str) -> None:
-        if os.path.lexists(os.path.join(store, name)) and run(["enroot", "remove", "-f", "--", name]) != 0:
+        if is_in(store, name) and run(["enroot", "remove", "-f", "--", name]) != 0:
             raise RefusedError(f"{name} cannot be removed", 1)
+
+
+def is_in(folder: str, name: str) -> bool:
+    """Whether it is there. NFS shows what other hosts made to who opens the folder, and else up to a minute later."""
+    return name in os.listdir(folder)
+
+
+@contextmanager
+def locked(path: str, name: str) -> Iterator[None]:
+    """Alone with this container, among all hosts: the module enroot_container locks the same file."""
+    with open(path, "a", encoding="utf-8") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise RefusedError(f"{name} is being made by somebody else at the moment", 1) from None
+        except OSError:
+            pass  # a share that has no locks
+        yield
 
 
 def run(argv: Sequence[str]) -> int:
     """Run it to its end; the exit code, that of a shell where a signal ended it."""
-    rc = subprocess.run(argv, check=False).returncode
+    with subprocess.Popen(argv) as process:
+        while True:
+            try:
+                rc = process.wait()
+                break
+            except KeyboardInterrupt:  # it hears Ctrl-C too, and cancels its job; killed, it would leave that
+                continue
     return rc if rc >= 0 else 128 - rc
 
 
@@ -244,11 +283,16 @@ def srun(arguments: Sequence[str]) -> NoReturn:
 
 
 def credentials(old: str, key: str) -> str:
-    """The file with the key in it; the lines of other registries stay."""
-    our_lines = re.compile(rf"\s*machine\s+({'|'.join(map(re.escape, MACHINES))})\s")
-    other = [line for line in old.splitlines() if not our_lines.match(line)]
-    ours = [f"machine {machine} login $oauthtoken password {key}" for machine in MACHINES]
-    return "\n".join([*other, *ours]) + "\n"
+    """The file with the key in it; what it has of other registries stays."""
+    ours = re.compile(rf"\s*machine\s+({'|'.join(map(re.escape, MACHINES))})(\s|$)")
+    kept, is_ours = [], False
+    for line in old.splitlines():
+        # An entry may go on in the lines below it (netrc).
+        is_ours = bool(ours.match(line)) or (is_ours and not re.match(r"\s*(machine|default|macdef|#)", line))
+        kept += [] if is_ours else [line]
+    lines = [f"machine {machine} login $oauthtoken password {key}" for machine in MACHINES]
+    # The first one counts, also before an entry for all machines.
+    return "\n".join([*lines, *kept]) + "\n"
 
 
 def write_private(path: str, text: str) -> None:

@@ -8,9 +8,11 @@ mode=$1
 shift
 missing=
 for each; do
-    name=$each version=
+    name=${each%%=*} version=
     if [ "${each#/}" != "$each" ] && [ -e "$each" ]; then
         name=$(dpkg-deb --field "$each" Package) version=$(dpkg-deb --field "$each" Version)
+    elif [ "$name" != "$each" ]; then
+        version=${each#*=}
     fi
     there=$(dpkg-query --show --showformat='${db:Status-Status} ${Version}' -- "$name" 2>/dev/null) || there=no
     case $there in

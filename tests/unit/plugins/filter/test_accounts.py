@@ -49,6 +49,20 @@ def test_host_accounts() -> None:
     assert [each["state"] for each in node] == ["present", "absent"]
 
 
+class Vaulted:
+    """A single value of a vault, as ansible-core before 2.19 hands it over."""
+
+    __ENCRYPTED__ = True
+
+    def __str__(self) -> str:
+        return "quite-a-Secret-7"
+
+
+def test_a_password_that_is_in_a_vault_by_itself() -> None:
+    (account,) = host_accounts([{**ADA, "password": Vaulted()}], "head0", GROUPS, "cluster", "/home", "/data")
+    assert account["password"] == "quite-a-Secret-7"
+
+
 def test_all_that_is_wrong_with_people() -> None:
     with pytest.raises(AnsibleFilterError) as error:
         host_accounts([{**ADA, "state": "x"}, {"name": "b"}], "head0", GROUPS, "cluster", "/home", "/data", {"x": 1})

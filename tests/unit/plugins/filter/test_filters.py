@@ -80,9 +80,18 @@ def test_cluster_hosts() -> None:
 
 
 def test_head_answers() -> None:
-    told = {"item": "head0", "stdout_lines": ["debian", "active", "4", '{"nodes": {}}']}
-    found = use("head_answers", [told, {"item": "head1", "unreachable": True}], HOSTVARS, ["head0"], [])
+    told = {"item": "head0", "survey": {"head": {"running": True, "generation": 4, "store": {"nodes": {}}}}}
+    found = use("head_answers", ["head0"], HOSTVARS, [], [told])
     assert found == {"heads": ["head0"], "head": "head0", "up": ["head0"], "store": {"nodes": {}}, "findings": []}
+
+
+def test_doubtful_ways() -> None:
+    class Variables(dict[str, Any]):
+        def raw_get(self, name: str) -> Any:
+            return self[name]
+
+    variables = Variables(head0={"ansible_host": "{{ inventory_hostname }}.lan"}, head1={"ansible_host": "10.0.0.1"})
+    assert use("doubtful_ways", ["head0", "head1"], variables) == ["head0"]
 
 
 def test_etc_hosts() -> None:
@@ -101,11 +110,6 @@ def test_expand_hostlist() -> None:
     assert use("expand_hostlist", "node[09-11],login") == ["node09", "node10", "node11", "login"]
     with pytest.raises(AnsibleFilterError, match=r"host list 'node\[1-': found '\['"):
         use("expand_hostlist", "node[1-")
-
-
-def test_idle_jobs() -> None:
-    lines = ["node1 idle main*", "node2 mixed main*"]
-    assert use("idle_jobs", lines, ["node1", "node2"]) == [{"partition": "main", "nodes": ["node1"]}]
 
 
 def test_wrong_variables() -> None:
@@ -129,10 +133,6 @@ def test_wrong_variables() -> None:
     ]
     with pytest.raises(AnsibleFilterError, match="found list; accepted: descriptions by name"):
         use("wrong_variables", Environment().from_string("").new_context({}), [])
-
-
-def test_silent_nodes() -> None:
-    assert use("silent_nodes", ["node1 idle", "node2 idle*"], ["node1", "node2"]) == ["node2"]
 
 
 def test_slurmd_hardware() -> None:
@@ -260,7 +260,7 @@ def test_preflight_questions() -> None:
 
 
 SURVEY: dict[str, Any] = {
-    "ahead": 0.4,
+    "ahead": [-0.9, 0.4],
     "conflicts": [],
     "cpus": 8,
     "disks": {"/": {"size_gb": 100.0, "free_gb": 50.0}, "/var/lib": {"size_gb": 100.0, "free_gb": 50.0}},

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[4]
 FIXTURES = ROOT / "tests" / "unit" / "fixtures" / "slurm-24.11"
@@ -54,6 +55,15 @@ def test_one_cluster_in_two_ways(name: str) -> None:
     gpu = hostvars["gpu8"]
     assert gpu["nodes_features"] == ["gpu", "h100"]
     assert gpu["nodes_weight"] == 100
+
+
+def test_the_libraries_that_are_delivered_and_those_that_are_a_choice() -> None:
+    [ml] = inventory("example/hosts")["_meta"]["hostvars"]["head1"]["delivery_environments"]
+    assert (ml["name"], ml["requirements"]) == ("ml", ["numpy", "scipy", "pandas", "scikit-learn", "mpi4py"])
+    # Large ones stand there too, for whoever takes the comment away.
+    lines = (ROOT / "inventories/example/group_vars/all.yml").read_text().splitlines()
+    choices = yaml.safe_load("\n".join(line.strip(" #") for line in lines if line.startswith("  # - {")))
+    assert [item["requirements"] for item in choices] == [["torch"], ["fedml[MPI]"]]
 
 
 def test_the_topology_is_short_and_counts_addresses() -> None:

@@ -78,6 +78,40 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert "no space left" in delivered.explain(error.value)
 
 
+class Killed(BaseException):
+    """The run ends here, and nothing more of it runs."""
+
+
+def test_what_a_run_brought_before_its_end_is_known_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, one, two = (item(tmp_path / name, name) for name in ("old", "one", "two"))
+    (tmp_path / "mine").write_text("of somebody else")
+    run(tmp_path, old)
+    real = delivered.apply
+
+    def until_the_second(change: delivered.Change, own: bool) -> None:
+        if change.wanted.path == two["path"]:
+            raise Killed
+        real(change, own)
+
+    with monkeypatch.context() as killing:
+        killing.setattr(delivered, "apply", until_the_second)
+        with pytest.raises(Killed):
+            run(tmp_path, old, one, two, item(tmp_path / "mine", "ours"))
+    assert (tmp_path / "one").exists()
+    # What it did not come to is not its own.
+    assert run(tmp_path, old, prune=True) == [("one", "remove")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "old", "state"]
+
+
+def test_a_run_that_is_refused_is_remembered_for_nothing(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(DeliveryError, match="something else"):
+        run(tmp_path, item(tmp_path / "one"), item(tmp_path / "link"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link"]
+
+
 @pytest.mark.parametrize(
     ("bad", "says"),
     [

@@ -118,6 +118,7 @@ def test_origins() -> None:
             "the registry refuses: no credentials, wrong ones, or no right to this image (enroot: URL https://nvcr.io/v2/a"
             " returned error code: 401 Unauthorized)",
         ),
+        ("[ERROR] URL https://r/v2/a returned error code: 429 Too Many Requests", "the registry was asked too often"),
         ("[ERROR] URL https://r/v2/a returned error code: 404 Not Found", "the registry has no such image or tag"),
         ("[ERROR] File already exists: /home/alice/.local/share/enroot/box", "the name is taken"),
         ("Write failed because No space left on device\nFATAL ERROR: x", "the disk is full"),
@@ -160,6 +161,7 @@ A, B, FILE = enroot.parse_image("a"), enroot.parse_image("b"), enroot.parse_imag
         (Wish("n", A, "present"), True, Origin(A.key, DIGEST), "nothing"),
         (Wish("n", None, "present"), True, None, "nothing"),
         (Wish("n", A, "present", force=True), True, Origin(A.key, DIGEST), "replace"),
+        (Wish("n", None, "present", force=True), True, Origin(A.key, DIGEST), "nothing"),
         (Wish("n", B, "present", "keep"), True, Origin(A.key, DIGEST), "nothing"),
         (Wish("n", B, "present", "recreate"), True, Origin(A.key, DIGEST), "replace"),
         (Wish("n", A, "present", "recreate"), True, None, "replace"),
@@ -194,7 +196,7 @@ def test_never_another_image_silently(wish: Wish, exists: bool, origin: Origin |
 
 
 def test_environment_of_another_user() -> None:
-    mine = {"HOME": "/root", "XDG_RUNTIME_DIR": "/run/user/0", "https_proxy": "http://p", "USER": "root"}
+    mine = {"HOME": "/root", "XDG_RUNTIME_DIR": "/run/user/0", "https_proxy": "http://p", "TMPDIR": "/tmp/user/0"}
     assert enroot.users_environment("al", "/home/al", mine.items()) == {
         "HOME": "/home/al",
         "USER": "al",

@@ -18,13 +18,13 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.gpu import (
     device_record,
     drift,
     gres_groups,
-    is_ignored,
     mig_profile,
     missing,
     parse_gres,
     record,
     short_type,
     slurm_type,
+    without,
 )
 from ansible_collections.aicluster.slurm.plugins.module_utils.sysfs import Card
 
@@ -174,29 +174,66 @@ def test_a_floor_that_is_no_version() -> None:
         below([], "ada")
 
 
-@pytest.mark.parametrize("word", ["0000:01:00.0", "gpu-1", "/dev/nvidia1"])
+@pytest.mark.parametrize("word", ["0000:01:00.0", "00000000:01:00.0", "gpu-1", "/dev/nvidia1"])
 def test_ignored(word: str) -> None:
-    assert [is_ignored(device(number), [word]) for number in (0, 1)] == [False, True]
+    assert without([device(0), device(1)], [word, ""]) == [device(0)]
+
+
+def test_links_are_those_of_the_cards_that_stay() -> None:
+    """As in a DGX Station; slurmd refuses a line with more links than there are GPUs."""
+    rows = ["-1,1,1,2", "1,-1,2,1", "1,2,-1,1", "2,1,1,-1"]
+    cards = [device(number, links=links) for number, links in enumerate(rows)]
+    assert [card.links for card in without(cards, ["gpu-3"])] == ["-1,1,1", "1,-1,2", "1,2,-1"]
+    assert [card.links for card in without(cards, ["gpu-3", "gpu-2"])] == [None, None]
+    assert without(cards, []) == cards
 
 
 # --- drift ------------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_missing_is_named_by_bus_id() -> None:
-    known = [device_record(device(number), SHORT) for number in range(4)]
+    before = [device_record(device(number), SHORT) for number in range(4)]
     here = [device(number) for number in (0, 2, 3)]
-    gone = missing(known, here, False)
+    gone = missing(before, here, SHORT, False)
     assert gone == {"gpu:a100": "0000:01:00.0"}
     found = counts(gres_groups(here, SHORT, {}, NEW))
     assert drift("expected", {"gpu:a100": 4}, found, gone) == ["gpu:a100: expected 4, found 3: 0000:01:00.0 missing"]
 
 
+def known(*devices: Device) -> list[dict[str, Any]]:
+    """What the node store has of devices."""
+    keys = ("bus_id", "uuid", "type", "mig")
+    return [{key: device_record(device, SHORT)[key] for key in keys} for device in devices]
+
+
+@pytest.mark.parametrize(
+    ("here", "gone"),
+    [
+        # A new network card has moved the others.
+        ([device(number, bus_id=f"0000:0{number + 1}:00.0") for number in range(3)], {}),
+        ([device(1, bus_id="0000:02:00.0"), device(2, bus_id="0000:03:00.0")], {"gpu:a100": "0000:00:00.0"}),
+        # One was replaced in its slot, one in another.
+        ([device(0), device(1, uuid="GPU-new"), device(2)], {}),
+        ([device(0), device(1), device(5)], {}),
+        ([device(0), device(1), device(5, name="NVIDIA L40S")], {"gpu:a100": "0000:02:00.0"}),
+    ],
+)
+def test_cards_that_moved_are_not_missing(here: list[Device], gone: dict[str, str]) -> None:
+    assert missing(known(device(0), device(1), device(2)), here, SHORT, False) == gone
+
+
+def test_parts_of_a_card_count() -> None:
+    """MI300X in mode CPX: eight devices of one UUID in one place."""
+    parts = [device(0, file=f"/dev/dri/renderD{128 + number}") for number in range(8)]
+    assert missing(known(*parts), parts[:1], SHORT, False) == {"gpu:a100": ", ".join(["0000:00:00.0"] * 7)}
+
+
 def test_mig_instances_are_missing_unless_their_layout_is_declared() -> None:
-    known = [device_record(device(0, mig=(instance("1g.10gb", 1), instance("1g.10gb", 2))), SHORT)]
+    before = [device_record(device(0, mig=(instance("1g.10gb", 1), instance("1g.10gb", 2))), SHORT)]
     here = [device(0, mig=(instance("1g.10gb", 1),))]
-    assert missing(known, here, False) == {"gpu:1g.10gb": "1 of MIG 1g.10gb on 0000:00:00.0"}
-    assert missing(known, here, True) == {}
-    assert missing(known, [], True) == {"gpu:1g.10gb": "0000:00:00.0"}
+    assert missing(before, here, SHORT, False) == {"gpu:1g.10gb": "1 of MIG 1g.10gb on 0000:00:00.0"}
+    assert missing(before, here, SHORT, True) == {}
+    assert missing(before, [], SHORT, True) == {"gpu:1g.10gb": "0000:00:00.0"}
 
 
 def test_drift_names_every_type_that_differs() -> None:

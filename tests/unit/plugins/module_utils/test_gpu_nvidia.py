@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Result
-from ansible_collections.aicluster.slurm.plugins.module_utils.gpu import Device, Found, GpuError, Mig
+from ansible_collections.aicluster.slurm.plugins.module_utils.gpu import (
+    Device,
+    Found,
+    GpuError,
+    Mig,
+    plain_bus_id,
+)
 from ansible_collections.aicluster.slurm.plugins.module_utils.gpu_nvidia import (
     FIELDS,
     LIST,
     LOG,
     TOPOLOGY,
     Layout,
+    follow,
     links_of,
     parse_layout,
     parse_list,
     parse_log,
     parse_query,
     parse_topology,
-    plain_bus_id,
     plan_layout,
     query_argv,
     read,
@@ -107,6 +114,32 @@ def test_mig_mode_without_an_instance_is_a_finding(gpu_host: GpuHost) -> None:
     found = find(host)
     assert found.devices[0].mig == ()
     assert found.findings == ["0000:07:00.0: MIG mode is on and there is no instance, so no job can use this card"]
+
+
+@pytest.mark.parametrize("before", ["", "<?xml version='1.0'?>\n<nvidia_smi_log>"])
+def test_a_lost_card_leaves_the_instances_of_the_others(gpu_host: GpuHost, before: str) -> None:
+    """What the tools print then is no log, whether they give up or go on."""
+    host = gpu_host("a100-mig")
+    whole = find(gpu_host("a100-mig")).devices
+    lost = "Unable to determine the device handle for gpu 0000:0f:00.0: Unknown Error\n"
+    query = (host.folder / "query.csv").read_text().splitlines()
+    rows = [line for line in query[1:] if "0F:00.0" not in line]
+    cards = {line.split(", ")[1]: line.split(", ")[2] for line in rows}
+    trees = {gpu.attrib["id"]: gpu for gpu in ElementTree.parse(host.folder / "log.xml").getroot().iter("gpu")}
+    host.answers = {
+        " ".join(ALL): Result(ALL, 15, lost + "\n".join(rows), ""),
+        "nvidia-smi -L": Result([], 15, (host.folder / "list.txt").read_text() + lost, ""),
+        "nvidia-smi -q -x": Result([], 15, before + lost, ""),
+        **{
+            f"nvidia-smi -q -x --id={bus_id}": Result(
+                [], 0, f"<log>{ElementTree.tostring(trees[bus_id], encoding='unicode')}</log>", ""
+            )
+            for bus_id in cards.values()
+        },
+    }
+    found = find(host)
+    assert found.devices == [device for device in whole if device.bus_id != "0000:0f:00.0"]
+    assert found.findings == [f"0000:0f:00.0: nvidia-smi: {lost.strip()}"]
 
 
 def test_a_mig_instance_without_device_files(gpu_host: GpuHost) -> None:
@@ -279,12 +312,13 @@ CUT = smi("mig", ONE, "-cgi", ",".join(["1g.10gb"] * 7), "-C")
     ("device", "wanted", "commands"),
     [
         (PLAIN, "1g.10gb:7", [ON, CUT]),
-        (EMPTY, "1g.10gb:7", [CUT]),
+        # None that is listed: there can be GPU instances without a compute instance.
+        (EMPTY, "1g.10gb:7", [*CLEAR, CUT]),
         (card(0, "3g.40gb"), "1g.10gb:7", [*CLEAR, CUT]),
         (SEVEN, "", [*CLEAR, OFF]),
-        (EMPTY, None, [OFF]),
-        (EMPTY, "1g.10gb:1,3g.40gb", [smi("mig", ONE, "-cgi", "3g.40gb,1g.10gb", "-C")]),
-        (EMPTY, ["1g.10gb+me:1"], [smi("mig", ONE, "-cgi", "1g.10gb+me", "-C")]),
+        (EMPTY, None, [*CLEAR, OFF]),
+        (EMPTY, "1g.10gb:1,3g.40gb", [*CLEAR, smi("mig", ONE, "-cgi", "3g.40gb,1g.10gb", "-C")]),
+        (EMPTY, ["1g.10gb+me:1"], [*CLEAR, smi("mig", ONE, "-cgi", "1g.10gb+me", "-C")]),
     ],
 )
 def test_layout_in_a_safe_order(device: Device, wanted: Any, commands: list[list[str]]) -> None:
@@ -326,6 +360,28 @@ def test_a_card_of_its_own_comes_before_all() -> None:
 def test_layouts_that_are_refused(layout: dict[str, Any], message: str) -> None:
     with pytest.raises(GpuError, match=message):
         plan_layout([PLAIN, card(1, mode=False, capable=False)], layout)
+
+
+def test_a_layout_of_a_card_that_is_gone_waits_for_it() -> None:
+    layout = {"0000:09:00.0": "1g.10gb:7", "00000000:00:00.0": "1g.10gb:7"}
+    assert [plan.bus_id for plan in plan_layout([PLAIN], layout, ["0000:09:00.0"])] == ["0000:00:00.0"]
+
+
+@pytest.mark.parametrize("what", ["compute", "GPU"])
+def test_nothing_to_remove_is_no_failure(what: str) -> None:
+    follow(lambda argv: Result(list(argv), 6, f"No {what} instances found: Not Found\n", ""), CLEAR[0])
+
+
+def test_a_command_that_fails() -> None:
+    said = "Unable to create a GPU instance on GPU  0 using profile 9: Insufficient Resources"
+    with pytest.raises(CommandError, match="Insufficient Resources"):
+        follow(lambda argv: Result(list(argv), 19, said, ""), CUT)
+
+
+def test_a_mode_that_waits_for_a_reset_is_said_in_the_words_of_the_tool() -> None:
+    said = "Warning: MIG mode is in pending enable state for GPU 00000000:00:00.0:In use by another client\nAll done.\n"
+    with pytest.raises(GpuError, match=r"pending enable state .* / All done.; the card needs a reset or a reboot"):
+        follow(lambda argv: Result(list(argv), 0, said, ""), ON)
 
 
 def test_layouts_add_up() -> None:

@@ -60,3 +60,9 @@ def test_intel(gpu_host: GpuHost) -> None:
     assert [(device.bus_id, device.name, device.file) for device in devices] == [
         ("0000:4d:00.0", "Intel Data Center GPU Max 1550", "/dev/dri/renderD129")
     ]
+
+
+def test_parts_of_a_card_for_virtual_machines_are_none(gpu_host: GpuHost) -> None:
+    root = gpu_host("intel-max").root
+    (root / "sys/bus/pci/devices/0000:4d:00.0/physfn").symlink_to("../0000:4c:00.0")
+    assert [card.bus_id for card in read_cards(Tree(str(root)))] == []

@@ -2,14 +2,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_adopt import kept, missing, yaml_lines
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_adopt import extra, kept, missing, yaml_lines
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_conf import Cluster, render
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_files import Configuration, diff, read
 
+ROOT = Path(__file__).resolve().parents[4]
 VERSION = "24.11.5"
 LIVE = {
     "slurm.conf": """\
@@ -48,7 +51,8 @@ def lost(live: dict[str, str], wanted: dict[str, str]) -> dict[str, Any]:
 def adopted(live: dict[str, str], wanted: Cluster) -> tuple[Cluster, Configuration]:
     """What is kept, and how Slurm reads it."""
     before = read(live, VERSION)
-    cluster = kept(wanted, before, diff(before, read(render(wanted), VERSION)))
+    changes = diff(before, read(render(wanted), VERSION))
+    cluster = kept(wanted, json.loads(json.dumps(extra(wanted, before, changes))), changes)
     return cluster, read(render(cluster), VERSION)
 
 
@@ -73,6 +77,8 @@ def test_missing() -> None:
         ],
         "cluster_plugstack": ["required a.so"],
     }
+    specs = yaml.safe_load((ROOT / "roles/cluster/meta/argument_specs.yml").read_text(encoding="utf-8"))
+    assert set(found) - {"nodes of the inventory"} <= set(specs["argument_specs"]["variables"]["options"])
     assert yaml.safe_load("\n".join(yaml_lines(found))) == found
 
 

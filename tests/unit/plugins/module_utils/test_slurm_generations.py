@@ -125,6 +125,17 @@ def test_the_newer_one_is_taken_as_a_whole(head: Head) -> None:
     assert config_files.ConfigFiles(str(head.folder), str(head.state / "slurm"), SECOND.texts).used() == SECOND.texts
 
 
+def test_what_was_kept_of_foreign_files_comes_and_goes_with_it(head: Head) -> None:
+    note = head.state / "slurm" / "kept.json"
+    second = SECOND._replace(texts={"slurm.conf": f"StateSaveLocation={head.share}\n"})
+    publish(str(head.share), head.key, second._replace(kept='{"config": {}}'))
+    head.start()
+    assert note.read_text(encoding="utf-8") == '{"config": {}}'
+    publish(str(head.share), head.key, second._replace(number=3))
+    head.start()
+    assert not note.exists()
+
+
 def test_a_change_that_is_under_way_is_left(head: Head) -> None:
     """The module restarts slurmctld with files that nobody has published yet."""
     publish(str(head.share), head.key, SECOND)

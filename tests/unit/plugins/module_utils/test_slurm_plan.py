@@ -346,6 +346,21 @@ def test_as_text() -> None:
     assert slurm_plan.as_text(plan([]), []) == "slurmctld: none\n"
 
 
+def test_passwords_are_not_shown() -> None:
+    found = [
+        *between({"slurm.conf": BASE + "JobCompPass=old1\n"}, {"slurm.conf": BASE + "JobCompPass=new1\n"}),
+        *between({"slurm.conf": BASE}, {"slurm.conf": BASE + "jobcomppass=new1\n"}),
+    ]
+    data = slurm_plan.as_data(plan(found))
+    assert [(each["before"], each["after"]) for each in data["changes"]] == [
+        ("[not shown]", "[not shown]"),
+        ("", "[not shown]"),
+    ]
+    text = slurm_plan.as_text(plan(found), [])
+    assert "jobcomppass: nothing -> [not shown]" in text
+    assert not any(word in text for word in ("old1", "new1"))
+
+
 @pytest.mark.parametrize("key", ["StateSaveLocation", "statesavelocation"])
 def test_no_job_when_the_state_can_be_copied(key: str) -> None:
     found = changes(BASE.replace("StateSaveLocation=/var/spool/slurmctld", f"{key}=/elsewhere"))

@@ -188,7 +188,8 @@ def test_a_container_in_use_stays(host: Host) -> None:
     (host.data / "box/.double-pid").write_text("4711\n")
     assert "box: found processes in it: 4711" in host.fails(name="box", state="absent")
     assert "4711" in host.fails(name="box", image="nvcr.io#nvidia/tf:1", on_image_change="recreate")
-    assert host.content("box") == "focal"
+    # It was known before an import, which would have taken long and left what nobody sees.
+    assert (host.content("box"), len(host.imports), host.all()) == ("focal", 1, ["box"])
     assert host.run(name="box", state="absent", force=True)["changed"]
 
 
@@ -235,6 +236,39 @@ def test_an_import_that_ends_in_the_middle(host: Host) -> None:
     for images in (None, str(host.images)):
         assert "the disk is full" in host.fails(name="box", image="ubuntu:20.04", images_path=images)
         assert host.all() == []
+
+
+def tarred(path: Path, **entry: Any) -> None:
+    """An image of one entry, called like the note of the origin."""
+    with tarfile.open(path, "w") as tar:
+        member = tarfile.TarInfo(".aicluster.json")
+        for key, value in entry.items():
+            setattr(member, key, value)
+        tar.addfile(member)
+
+
+def test_a_link_in_an_image_leads_nowhere(host: Host) -> None:
+    """What is noted in the container is written with the rights of the user, on the host."""
+    (victim := host.home / ".bashrc").write_text("mine\n")
+    tarred(host.registry / "nvcr.io/nvidia/tf:1.tar", type=tarfile.SYMTYPE, linkname=str(victim))
+    assert host.run(name="box", image="nvcr.io#nvidia/tf:1")["changed"]
+    assert victim.read_text() == "mine\n"
+    assert host.run(name="box", image="nvcr.io#nvidia/tf:1")["changed"] is False
+
+
+def test_a_container_that_cannot_be_noted_goes(host: Host) -> None:
+    """As on a disk that the container has filled: else gigabytes would stay under a name that nobody sees."""
+    tarred(host.registry / "nvcr.io/nvidia/tf:1.tar", type=tarfile.DIRTYPE, mode=0o755)
+    assert "directory" in host.fails(name="box", image="nvcr.io#nvidia/tf:1").lower()
+    assert host.all() == []
+
+
+def test_an_image_that_cannot_be_noted_goes(host: Host) -> None:
+    note = host.images / "nvcr.io+nvidia+tf+1.sqsh.json"
+    note.mkdir()
+    options: dict[str, Any] = {"image": "nvcr.io#nvidia/tf:1", "images_path": str(host.images), "state": "imported"}
+    assert "directory" in host.fails(**options).lower()
+    assert host.all() == [note.name]
 
 
 def test_a_creation_that_was_killed(host: Host) -> None:

@@ -52,9 +52,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def test_eight_gpus(run: Run, gpu_host: GpuHost) -> None:
     """Types and cores are those that slurmd itself found on such a host."""
     host = gpu_host("h100x8")
-    begin = time.monotonic()
+    begin = time.process_time()  # of this process alone, whatever else the machine does
     result = run(host)
-    assert time.monotonic() - begin < 1
+    assert time.process_time() - begin < 1
     assert host.calls == [ALL, list(TOPOLOGY)]
     assert (result["changed"], result["commands"], result["findings"]) == (False, [], [])
     assert result["node_gres"] == f"gpu:{H100}:8"
@@ -331,6 +331,16 @@ def test_a_layout_is_applied(run: Run, gpu_host: GpuHost) -> None:
     after = [ALL, ["nvidia-smi", "-L"], ["nvidia-smi", "-q", "-x"], ["slurmd", "-V"]]
     assert host.calls[1:] == [ALL, list(PROCESSES), ON, CUT, *after]
     assert not run(host, mig=LAYOUT, mig_apply=True)["changed"]
+
+
+def test_a_layout_for_a_lost_card_is_no_mistake(run: Run, gpu_host: GpuHost) -> None:
+    """Else the node would not be drained, but the run would end."""
+    kind = {"type": "nvidia_a100-pcie-40gb", "mig": None}
+    before = [
+        {"bus_id": f"0000:{bus}:00.0", "uuid": f"GPU-{number}", **kind} for number, bus in enumerate(["c1", "d1"])
+    ]
+    result = run(A100(gpu_host("l40s")), mig={"0000:D1:00.0": "3g.20gb:2"}, expected={"devices": before})
+    assert (result["mig"], result["missing"]) == ([], ["0000:d1:00.0"])
 
 
 def test_a_card_in_use_is_left_alone(run: Run, gpu_host: GpuHost) -> None:

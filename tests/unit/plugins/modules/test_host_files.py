@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.aicluster.slurm.plugins.module_utils import services
+from ansible_collections.aicluster.slurm.plugins.module_utils import noted, services
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.modules import host_files
 from module_arguments import module_arguments
@@ -110,6 +110,41 @@ def test_a_file_that_is_wanted_does_not_go(host: Host) -> None:
     assert not other.exists()
 
 
+def test_a_note(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noted, "FOLDER", str(host.folder / "noted"))
+    path = host.folder / "x.conf"
+    options: dict[str, Any] = {
+        "files": [{"path": str(path), "content": "a\n", **RIGHTS}],
+        "services": [{"name": "x", "reads": [str(path)]}],
+        "note": {"name": "n", "digest": "d1"},
+    }
+
+    def standing() -> dict[str, str]:
+        return noted.standing(lambda argv: Result(list(argv), 0, ACTIVE, ""))
+
+    host.run(options, (SHOW, 0, ACTIVE), check=True)
+    assert standing() == {}, "a preview notes nothing"
+    host.run(options, (SHOW, 0, ACTIVE), (RESET, 0, ""), (RESTART, 0, ""))
+    assert standing() == {"n": "d1"}, "all is right after a change, too"
+    path.write_text("b\n")
+    assert standing() == {}
+    # What fails in the middle leaves no note, also when the text is the one that was noted again.
+    host.run(options, (SHOW, 0, ACTIVE), (RESET, 0, ""), (RESTART, 1, ""))
+    assert standing() == {}
+    host.run({**options, "note": {"name": "n", "digest": "d2"}}, (SHOW, 0, ACTIVE), (RESET, 0, ""), (RESTART, 0, ""))
+    assert standing() == {"n": "d2"}
+    (host.folder / "noted" / "n").unlink()
+    host.run(options, (SHOW, 0, ACTIVE))
+    assert standing() == {"n": "d1"}, "nothing changed"
+
+
+def test_what_is_always_restarted_is_not_noted(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noted, "FOLDER", str(host.folder / "noted"))
+    options = {"services": [{"name": "x", "restarted": True}], "note": {"name": "n", "digest": "d1"}}
+    host.run(options, (SHOW, 0, ACTIVE), (RESET, 0, ""), (RESTART, 0, ""))
+    assert noted.standing(lambda argv: Result(list(argv), 0, ACTIVE, "")) == {}
+
+
 def test_without_services_nobody_asks_systemd(host: Host) -> None:
     folder = {"path": str(host.folder / "a"), "mode": "0750", **RIGHTS}
     assert host.run({"folders": [folder], "absent": [str(host.folder / "none")]})["paths"] == [folder["path"]]
@@ -128,3 +163,17 @@ def test_bad_input(host: Host, options: dict[str, Any], message: str) -> None:
     result = host.run(options)
     assert result["failed"] is True
     assert message in result["msg"]
+
+
+def test_a_link_that_leads_nowhere_is_refused_before_anything_is_written(host: Host) -> None:
+    link, target, file = (host.folder / name for name in ("localtime", "zone", "timezone"))
+    options = {
+        "files": [{"path": str(file), "content": "Europe/Berln\n", **RIGHTS}],
+        "links": [{"path": str(link), "target": str(target)}],
+    }
+    assert host.run(options, check=True)["changed"] is True
+    refused = host.run(options)
+    assert refused["msg"] == f"host_files: {link}: found no {target}; accepted: a target that is there"
+    assert not file.exists()
+    target.touch()
+    assert host.run(options)["paths"] == [str(file), str(link)]

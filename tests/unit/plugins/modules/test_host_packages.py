@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils import packages
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
-from ansible_collections.aicluster.slurm.plugins.module_utils.packages import INSTALL, QUERY, REPAIR, UPDATE
+from ansible_collections.aicluster.slurm.plugins.module_utils.packages import (
+    INSTALL,
+    QUERY,
+    REPAIR,
+    SIMULATE,
+    UPDATE,
+    UPGRADE,
+)
 from ansible_collections.aicluster.slurm.plugins.modules import host_packages
 from module_arguments import module_arguments
 
@@ -103,6 +110,28 @@ def test_a_name_that_another_package_provides(run: Run) -> None:
     install = [*INSTALL, "--", "mail-transport-agent"]
     result = run(options, (QUERY, 0, BEFORE), (UPDATE, 0, ""), (install, 0, ""), (QUERY, 0, BEFORE))
     assert result["changed"] is False
+
+
+NEWEST = HELD.replace("2.36-9", "2.36-10")
+SIMULATED = "Reading package lists...\nInst libc6 [2.36-9] (2.36-10 Debian:12.9/stable [amd64])\nConf libc6 (2.36-10)\n"
+
+
+def test_an_upgrade_comes_after_the_holds(run: Run) -> None:
+    steps = ((QUERY, 0, AFTER), (HOLD, 0, ""), (UPDATE, 0, ""), (UPGRADE, 0, ""), (QUERY, 0, NEWEST))
+    result = run({**OPTIONS, "upgrade": "all"}, *steps)
+    assert (result["changed"], result["upgradable"]) == (True, [])
+    assert result["diff"]["after"] == "libc6 2.36-10\nmunge held\n"
+    again = ((QUERY, 0, NEWEST), (UPDATE, 0, ""), (UPGRADE, 0, ""), (QUERY, 0, NEWEST))
+    assert run({**OPTIONS, "upgrade": "all"}, *again)["changed"] is False
+
+
+def test_what_an_upgrade_would_change(run: Run) -> None:
+    asked = run({"upgrade": "ask"}, (QUERY, 0, HELD), (UPDATE, 0, ""), (SIMULATE, 0, SIMULATED))
+    assert (asked["changed"], asked["upgradable"], asked["commands"]) == (False, ["libc6"], [UPDATE])
+    # A preview fetches no lists, and says what the real run would do.
+    previewed = run({"upgrade": "all"}, (QUERY, 0, HELD), (SIMULATE, 0, SIMULATED), check=True)
+    assert (previewed["changed"], previewed["commands"], previewed["diff"]["after"]) == (True, [], "libc6\n")
+    assert run({"upgrade": "all"}, (QUERY, 0, HELD), (SIMULATE, 0, ""), check=True)["changed"] is False
 
 
 def test_what_fails_is_said(run: Run) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.aicluster.slurm.plugins.module_utils import accounts
 from ansible_collections.aicluster.slurm.plugins.module_utils import host_survey as survey
+from ansible_collections.aicluster.slurm.plugins.module_utils import noted, people
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.module_utils.packages import Package
 from ansible_collections.aicluster.slurm.plugins.modules import host_survey
@@ -257,6 +257,20 @@ def test_what_does_not_answer_in_time_is_left_out() -> None:
     assert time.monotonic() - begin < 3
 
 
+@pytest.mark.parametrize(
+    ("text", "reads"),
+    [
+        ("", True),
+        ("# x\nInclude /etc/ssh/sshd_config.d/*.conf\nPort 22\n", True),
+        ("  include /etc/ssh/first.conf /etc/ssh/sshd_config.d/*.conf\n", True),
+        ("Port 22\n#Include /etc/ssh/sshd_config.d/*.conf\n", False),
+        ("Port 22\nMatch User ada\n  Include /etc/ssh/sshd_config.d/*.conf\n", False),
+    ],
+)
+def test_whether_sshd_reads_what_others_write(text: str, reads: bool) -> None:
+    assert survey.reads_drop_ins(text) is reads
+
+
 def test_disk_size(tmp_path: Path) -> None:
     found = survey.disk_size(str(tmp_path))
     assert found["size_gb"] >= found["free_gb"] > 0
@@ -268,6 +282,22 @@ def test_entries(tmp_path: Path) -> None:
     for name in "gfedcba":
         (tmp_path / name).touch()
     assert survey.entries(str(tmp_path)) == ["a", "b", "c", "d", "e"]
+
+
+def test_head(tmp_path: Path) -> None:
+    def run(argv: Sequence[str]) -> Result:
+        return Result(list(argv), 3, "inactive\n", "")
+
+    assert survey.head(run, survey.read_file, str(tmp_path)) == {"running": False, "generation": 0, "store": {}}
+    (tmp_path / "nodes.json").write_text('{"nodes": {"n1": {}}}\n')
+    (tmp_path / "generation").write_text("7\n")
+    found = survey.head(lambda argv: Result(list(argv), 0, "active\n", ""), survey.read_file, str(tmp_path))
+    assert found == {"running": True, "generation": 7, "store": {"nodes": {"n1": {}}}}
+    (tmp_path / "nodes.json").write_text("no JSON")
+    with pytest.raises(
+        ValueError, match=r"nodes\.json: found no JSON \(Expecting value.*accepted: what a run of these"
+    ):
+        survey.head(run, survey.read_file, str(tmp_path))
 
 
 # --- the module -------------------------------------------------------------------------------------------------------
@@ -283,16 +313,18 @@ def test_module(
 
     monkeypatch.setattr(host_survey, "module_runner", lambda _module: run)
     monkeypatch.setattr(survey, "CLOUD_HOSTS", str(tmp_path / ("file" if check else "none")))
-    monkeypatch.setattr(accounts, "RECORD", str(tmp_path / "file"))
+    monkeypatch.setattr(noted, "FOLDER", str(tmp_path / "noted"))
+    monkeypatch.setattr(people, "RECORD", str(tmp_path / "file"))
     (tmp_path / "file").write_text(f"{ACCOUNT['user']} 10000\n" + "ada 20001\n" * check)
     arguments: dict[str, Any] = {
         "_ansible_check_mode": check,
-        "sent": time.time() - 100,
         "paths": [str(tmp_path)],
         "share": str(tmp_path),
+        "state_path": str(tmp_path) if check else "",
         "account": ACCOUNT,
         "packages": {"needed": ["munge"], "strangers": ["slurm-smd*"]},
     }
+    before = time.time()
     with module_arguments(arguments), pytest.raises(SystemExit) as end:
         host_survey.main()
     result = json.loads(capsys.readouterr().out)
@@ -302,11 +334,14 @@ def test_module(
     found = result["survey"]
     assert (found["people"], found["cloud_init"]) == (check, check)
     assert set(found) == {
-        *("account", "ahead", "architecture", "cloud_init", "conflicts", "cpus", "disks", "gpus", "groups", "kernel"),
-        *("login", "loopback", "memory_mb", "munge", "packages", "people", "python", "share", "slurm", "uid"),
+        *("account", "architecture", "cloud_init", "conflicts", "cpus", "disks", "gpus", "groups", "head"),
+        *("kernel", "login", "loopback", "memory_mb", "munge", "noted", "packages", "people", "python"),
+        *("share", "slurm", "sshd_drop_ins", "times", "uid"),
     }
-    assert 100 <= found["ahead"] < 130
+    began, ended = found["times"]
+    assert before <= began <= ended <= time.time()
     assert found["account"] is False
+    assert found["head"] == ({"running": False, "generation": 0, "store": {}} if check else {})
     assert found["munge"] == ""
     # There is no dpkg here that answers.
     assert found["packages"] == {"there": [], "lacking": ["munge"], "strangers": []}

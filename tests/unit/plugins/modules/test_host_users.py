@@ -21,6 +21,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFr0mTheLab ada@laptop"
 ADA: dict[str, Any] = {"name": "ada", "uid": 20001, "group": "lab", "home": "/nowhere/ada", "authorized_keys": [KEY]}
 LAB = {"name": "lab", "gid": 20000}
 SECRET = "correct-horse"
+HOMELESS = host_users.homeless
 OWNED = "with the number 20001; accepted: that number, or nothing that it owns"
 
 
@@ -37,9 +38,11 @@ class Host:
         self.expected: list[tuple[list[str], int, str]] = []
         self.fed: list[str] = []
         self.warned: list[str] = []
+        self.homeless: list[str] = []
         monkeypatch.setattr(AnsibleModule, "warn", lambda _self, text: self.warned.append(text))
         self.write("", "", "")
         monkeypatch.setattr(host_users, "FILES", tuple(map(str, self.etc)))
+        monkeypatch.setattr(host_users, "homeless", lambda *_rest: self.homeless)
         monkeypatch.setattr(host_users, "PROC", str(self.proc))
         monkeypatch.setattr(host_users, "MOUNTS", str(folder / "mounts"))
         me = (str(os.getuid()), str(os.getgid()))
@@ -332,3 +335,37 @@ def test_500_users_that_are_there(host: Host) -> None:
     begin = time.monotonic()
     assert not host.run({"groups": [LAB], "users": users})["changed"]
     assert time.monotonic() - begin < 2
+
+
+def test_a_home_that_a_killed_run_did_not_come_to_is_made(host: Host, tmp_path: Path) -> None:
+    host.write(*THERE)
+    host.homeless = ["ada"]
+    done = host.run({"users": [ADA]}, (["mkhomedir_helper", "ada"], 0, ""))
+    assert done["found"][0] == "user ada has no home"
+    # By then its run came to its end, so that homes are not looked for again and again.
+    found, there = accounts.parse(*THERE), accounts.User("ada", 20001, "lab", "/nowhere/ada")
+    assert HOMELESS([there], found, {}) == ["ada"]
+    assert HOMELESS([there], found, {"ada": 20001}) == []
+    assert HOMELESS([accounts.User("ada", 20001, "lab", "/elsewhere")], found, {"ada": 20001}) == ["ada"]
+    assert HOMELESS([accounts.User("ada", 20001, "lab", str(tmp_path))], found, {}) == []
+    # The server makes the others.
+    assert HOMELESS([accounts.User("ada", 20001, "lab", "/data/ada", create_home=False)], found, {}) == []
+
+
+def test_a_shell_that_is_not_there_is_told_when_all_is_done(host: Host) -> None:
+    options = {"groups": [LAB], "users": [{**ADA, "shell": "/nowhere/zsh"}]}
+    assert "failed" not in host.run(options, check=True)
+    command = [word if word != "/bin/bash" else "/nowhere/zsh" for word in USERADD]
+    done = host.run(options, (GROUPADD, 0, ""), (command, 0, ""))
+    assert done["failed"] is True
+    assert "user ada: found the shell /nowhere/zsh, which is not there; accepted: one that is" in done["msg"]
+    locked = {"groups": [LAB], "users": [{**ADA, "shell": "/nowhere/zsh", "state": "locked"}]}
+    host.write("ada:x:20001:20000::/nowhere/ada:/nowhere/zsh\n", "lab:x:20000:\n", "ada:!x:1:0:9:7::1:\n")
+    assert "failed" not in host.run(locked)
+
+
+def test_an_account_of_the_system_is_nobodys(host: Host) -> None:
+    for uid in (34, 64030, 65534):
+        host.write(f"ada:x:{uid}:20000::/var:/bin/sh\n", "lab:x:20000:\n", "ada:*:1:0:9:7:::\n")
+        done = host.run({"groups": [LAB], "users": [ADA]})
+        assert f"user ada: found the uid {uid} of the system; accepted: a name of its own" in done["msg"]

@@ -598,6 +598,37 @@ def test_foreign_files_that_are_kept_or_dropped(host: Host, adopt: str, there: b
     assert host.copy("previous") == FOREIGN
 
 
+def test_what_was_kept_stays_until_the_data_has_it(host: Host) -> None:
+    host.put(FOREIGN)
+    host.use(*LIVE, *QUEUE, *DESCRIBED_ANEW, adopt="keep")
+    text = host.text()
+    assert not host.use(*LIVE, adopt="keep")["changed"]
+    with pytest.raises(RefusedError, match=r'\ncluster_config:\n  MailProg: "/bin/mail"$'):
+        host.use(VERSION)
+    assert host.text() == text
+    pasted = {**OPTIONS["config"], "MailProg": "/bin/mail"}
+    assert not host.use(*LIVE, config=pasted)["changed"]
+    # From now on it is data like any other.
+    assert host.use(*LIVE, *QUEUE, state="planned")["plan"]["action"] == "reconfigure"
+
+
+def test_what_was_kept_goes_when_it_is_dropped(host: Host) -> None:
+    host.put(FOREIGN)
+    host.use(*LIVE, *QUEUE, *DESCRIBED_ANEW, adopt="keep")
+    host.use(*LIVE, *QUEUE, *BEFORE, RECONFIGURE, PING, *AFTER, adopt="drop")
+    assert "MailProg" not in host.text()
+    assert not host.use(*LIVE)["changed"]
+
+
+def test_only_what_was_foreign_is_kept(host: Host) -> None:
+    host.put(FOREIGN)
+    partitions = {**OPTIONS["partitions"], "night": {"Nodes": "ALL"}}
+    host.use(*LIVE, *QUEUE, *DESCRIBED_ANEW, adopt="keep", partitions=partitions)
+    host.use(*LIVE, *QUEUE, *BEFORE, RECONFIGURE, PING, *AFTER, adopt="keep")
+    assert "night" not in host.text()
+    assert "MailProg=/bin/mail" in host.text()
+
+
 def test_foreign_files_of_which_nothing_is_lost(host: Host) -> None:
     host.put(FOREIGN.replace("MailProg=/bin/mail\n", ""))
     host.use(*LIVE, *QUEUE, *DESCRIBED_ANEW)
@@ -647,6 +678,15 @@ def test_what_is_in_use_is_left_for_heads_that_are_away(host: Host) -> None:
     newer = host.use(*LIVE, **options)
     assert (newer["changed"], newer["generation"]) == (True, 2)
     assert left(host) == slurm_generations.Generation(2, result["files"], "{ }\n")
+
+
+def test_what_is_kept_of_foreign_files_is_told_to_the_others(host: Host) -> None:
+    host.put("ClusterName=lab\nSlurmctldHost=head(10.0.0.1)\nMailProg=/bin/mail\n")
+    result = host.use(VERSION, INACTIVE, *ANEW, partitions(), BOTH, adopt="keep", **heads(host))
+    assert json.loads(result["kept"])["config"] == {"MailProg": "/bin/mail"}
+    found = left(host)
+    assert found is not None
+    assert found.kept == result["kept"]
 
 
 def test_a_share_that_cannot_be_written(host: Host) -> None:

@@ -50,8 +50,8 @@ class Head:
             return left.pop(0)
 
         params = {
-            "files": FILES, "store": "{}\n", "generation": 3, "key": "k", "controllers": HEADS, "timeout": 0,
-            "path": str(self.etc), "state_path": str(self.state), **options,
+            "files": FILES, "store": "{}\n", "kept": "", "generation": 3, "key": "k", "controllers": HEADS,
+            "timeout": 0, "path": str(self.etc), "state_path": str(self.state), **options,
         }  # fmt: skip
         module: Any = FakeModule(params, check_mode)
         result = slurm_config_copy.run_module(module, run)
@@ -84,6 +84,15 @@ def test_a_new_backup(head: Head) -> None:
     assert (head.state / "nodes.json").read_text(encoding="utf-8") == "{}\n"
     again = head.use(ACTIVE, PING)
     assert (again["changed"], again["commands"], again["diff"]) == (False, [], [])
+
+
+def test_what_was_kept_of_foreign_files_is_known_here_too(head: Head) -> None:
+    note = head.state / "slurm" / "kept.json"
+    head.use(RESET, RESTART, PING, kept='{"config": {}}')
+    assert note.read_text(encoding="utf-8") == '{"config": {}}'
+    assert not head.use(ACTIVE, PING, kept='{"config": {}}')["changed"]
+    assert head.use(ACTIVE, PING)["changed"]
+    assert not note.exists()
 
 
 def test_it_restarts_for_other_files_alone(head: Head) -> None:

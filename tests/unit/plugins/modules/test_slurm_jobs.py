@@ -102,7 +102,8 @@ def test_a_job_that_fails_does_not_keep_the_others_from_running(params: dict[str
     result = run(Cluster("FAILED", "COMPLETED", files=files), params, {"name": "one"}, {"name": "two"})
     assert [row["verdict"] for row in result["rows"]] == ["fail", "pass"]
     assert "FAIL: it is broken" in result["rows"][0]["lines"]
-    assert len(result["bad"]) == 1
+    [told] = result["bad"]
+    assert told.splitlines()[1:] == ["    hello", "    FAIL: it is broken"]
 
 
 def test_a_failed_job_without_output_tells_of_the_full_share(params: dict[str, Any]) -> None:

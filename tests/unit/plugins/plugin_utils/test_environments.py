@@ -25,6 +25,7 @@ case "$1 $2 $3" in
     "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python";;
     "-m pip install") for last; do :; done; ! grep -q bad "$last";;
     "-m pip "*) ;;
+    "-c import sysconfig"*) dirname "$(dirname "$0")";;
     "-c "*) test "$2" != "import missing";;
     *) echo "unexpected: $*"; exit 99;;
 esac
