@@ -37,6 +37,12 @@ step() {
 
 is_root() { ((EUID == 0)); }
 
+# have NAME...: whether all these commands are there (`command -v` is content with one of them)
+have() {
+    local name
+    for name; do command -v "$name" >/dev/null || return 1; done
+}
+
 # Debian, Ubuntu, or something made from one of them
 is_debian_like() {
     (

@@ -10,6 +10,7 @@ import os
 import pty
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 from ..e2e import play
 from .conftest import Lab, Run
 
-NAME, PASSWORD = "operator", "typed-Secret-4"
+NAME, PASSWORD = "jane", "typed-Secret-4"
 OPEN: dict[str, Any] = {"common_ssh_password": True, "nodes_adopt_exempt": ["root", "cluster", NAME]}
 PREFLIGHT = str(play.ROOT / "playbooks" / "preflight.yml")
 PROMPTS = (b"SSH password: ", b"BECOME password[defaults to SSH password]: ")
@@ -27,19 +28,24 @@ PROMPTS = (b"SSH password: ", b"BECOME password[defaults to SSH password]: ")
 @pytest.fixture(scope="module")
 def inventory(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Connections by ssh; on each host there is a person who may sudo."""
-    opened = lab.play(OPEN, playbook=play.SITE)
-    assert opened.rc == 0, opened.said
+    path = tmp_path_factory.mktemp("prompts") / "hosts"
     unknown = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
     lines = ["[all:vars]", f"ansible_ssh_common_args={unknown}", "[all]"]
-    for machine in lab.cluster.machines:
-        machine.output(f"useradd --create-home --groups sudo {NAME} && echo {NAME}:{PASSWORD} | chpasswd")
-        address = machine.output("hostname -I").split()[0]
-        lines.append(f"{machine.name} ansible_connection=ssh ansible_host={address}")
-    path = tmp_path_factory.mktemp("prompts") / "hosts"
-    path.write_text("\n".join([*lines, ""]))
-    yield path
-    for machine in lab.cluster.machines:
-        machine.output(f"userdel --remove {NAME}")
+    with ExitStack() as stack:
+        stack.callback(close, lab)
+        opened = lab.play(OPEN, playbook=play.SITE)
+        assert opened.rc == 0, opened.said
+        for machine in lab.cluster.machines:
+            stack.callback(machine.output, f"userdel --remove {NAME}")
+            machine.output(f"useradd --create-home --groups sudo {NAME} && echo {NAME}:{PASSWORD} | chpasswd")
+            address = machine.output("hostname -I").split()[0]
+            lines.append(f"{machine.name} ansible_connection=ssh ansible_host={address}")
+        path.write_text("\n".join([*lines, ""]))
+        yield path
+
+
+def close(lab: Lab) -> None:
+    """No passwords again."""
     closed = lab.play({}, playbook=play.SITE)
     assert closed.rc == 0, closed.said
 
