@@ -8,6 +8,7 @@ Pure. Which keys need a restart is said by slurm_keys; see there for the sources
 
 from __future__ import annotations
 
+import re
 from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
 from ansible_collections.aicluster.slurm.plugins.module_utils import hostlist, slurm_keys
@@ -23,6 +24,8 @@ LOST_BY = ("credtype", "jobcontainertype", "proctracktype", "selecttype", "switc
 """Keys of which a restarted slurmd cannot take over the jobs that it finds (slurm.conf(5): no job may run)."""
 
 HIDDEN = "[not shown]"
+
+_PASSWORD = re.compile(r"""(?i)\b(\w*pass[ \t]*=[ \t]*)("[^"\n]*"|\S+)""")
 
 
 class Job(NamedTuple):
@@ -162,10 +165,15 @@ def as_text(plan: Plan, lost: Sequence[Mapping[str, str]]) -> str:
     return "".join(f"{line}\n" for line in [*lines, *map(str, map(_shown, plan.changes))])
 
 
+def shown_text(text: str) -> str:
+    """A file as a diff shows it, without passwords: those of JobCompPass, StoragePass and their like."""
+    return _PASSWORD.sub(rf"\g<1>{HIDDEN}", text)
+
+
 def _shown(change: Change) -> Change:
     """Without the passwords, which reports and logs keep."""
     if not change.key.lower().endswith("pass"):
-        return change
+        return change._replace(before=shown_text(change.before), after=shown_text(change.after))
     return change._replace(before=change.before and HIDDEN, after=change.after and HIDDEN)
 
 

@@ -146,7 +146,7 @@ attributes:
     description: Can run in check mode and give back the plan, also on a host without Slurm.
     support: full
   diff_mode:
-    description: Shows the files before and after.
+    description: Shows the files before and after, without passwords.
     support: full
   idempotent:
     description: Changes nothing when the configuration is as wanted and in use.
@@ -480,9 +480,11 @@ def refuse_losses(plan: slurm_plan.Plan, accepted: int) -> None:
 
 
 def differences(folder: str, before: Mapping[str, str], after: Mapping[str, str]) -> list[dict[str, str]]:
-    """The files that differ, as Ansible shows them."""
+    """The files that differ, as Ansible shows them; the plan tells that a password does."""
     return [
-        _difference(os.path.join(folder, name), before.get(name, ""), after.get(name, ""))
+        _difference(
+            os.path.join(folder, name), *(slurm_plan.shown_text(text.get(name, "")) for text in (before, after))
+        )
         for name in sorted({*before, *after})
         if before.get(name) != after.get(name)
     ]

@@ -59,7 +59,7 @@ attributes:
     description: Can run in check mode and tell what it would change.
     support: full
   diff_mode:
-    description: Shows the files before and after.
+    description: Shows the files before and after, without passwords.
     support: full
   idempotent:
     description: Changes nothing when the files are as wanted and slurmctld runs.
@@ -94,7 +94,7 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aicluster.slurm.plugins.module_utils import slurm_generations
+from ansible_collections.aicluster.slurm.plugins.module_utils import slurm_generations, slurm_plan
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Runner, module_runner
 from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import ConfigFiles, install
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import Controller, NotTakenError
@@ -136,8 +136,8 @@ def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
             {
                 "before_header": os.path.join(params["path"], name),
                 "after_header": os.path.join(params["path"], name),
-                "before": there.get(name, ""),
-                "after": texts.get(name, ""),
+                "before": slurm_plan.shown_text(there.get(name, "")),
+                "after": slurm_plan.shown_text(texts.get(name, "")),
             }
             for name in sorted({*there, *texts})
             if there.get(name) != texts.get(name)

@@ -361,6 +361,22 @@ def test_passwords_are_not_shown() -> None:
     assert not any(word in text for word in ("old1", "new1"))
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("JobCompPass=a\\#s3cret\n", "JobCompPass=[not shown]\n"),
+        ("StorageUser=slurm storagepass = s3cret # mine\n", "StorageUser=slurm storagepass = [not shown] # mine\n"),
+        ('#StoragePass="a s3cret"\nStorageHost=db\n', "#StoragePass=[not shown]\nStorageHost=db\n"),
+        ("JobCompPass=\nJobCompPassport=1\n", "JobCompPass=\nJobCompPassport=1\n"),
+    ],
+)
+def test_a_diff_shows_no_passwords(text: str, shown: str) -> None:
+    assert slurm_plan.shown_text(text) == shown
+    found = between({"slurm.conf": BASE}, {"slurm.conf": BASE, "slurmdbd.conf": text})
+    assert "s3cret" not in slurm_plan.as_text(plan(found), [])
+    assert "s3cret" not in str(slurm_plan.as_data(plan(found)))
+
+
 @pytest.mark.parametrize("key", ["StateSaveLocation", "statesavelocation"])
 def test_no_job_when_the_state_can_be_copied(key: str) -> None:
     found = changes(BASE.replace("StateSaveLocation=/var/spool/slurmctld", f"{key}=/elsewhere"))

@@ -227,6 +227,16 @@ def test_a_change(host: Host) -> None:
     assert not host.use(*LIVE, **SHORTER)["changed"]
 
 
+def test_a_password_that_changes_is_not_shown(host: Host) -> None:
+    config = {**OPTIONS["config"], "JobCompPass": "s3cret1"}
+    assert "s3cret1" not in str(host.deploy(config=config))
+    result = host.use(*LIVE, *QUEUE, check_mode=True, config={**config, "JobCompPass": "s3cret2"})
+    file, plan = result["diff"]
+    assert file["before"] == file["after"]
+    assert "JobCompPass=[not shown]" in file["after"]
+    assert "JobCompPass: [not shown] -> [not shown]" in plan["after"]
+
+
 def test_other_files(host: Host) -> None:
     host.deploy()
     more: dict[str, Any] = {

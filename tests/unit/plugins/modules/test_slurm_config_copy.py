@@ -95,6 +95,13 @@ def test_what_was_kept_of_foreign_files_is_known_here_too(head: Head) -> None:
     assert not note.exists()
 
 
+def test_passwords_are_copied_and_not_shown(head: Head) -> None:
+    files = {"slurm.conf": "ClusterName=lab\nJobCompPass=s3cret\n"}
+    result = head.use(RESET, RESTART, PING, files=files)
+    assert head.texts() == files
+    assert "s3cret" not in str(result)
+
+
 def test_it_restarts_for_other_files_alone(head: Head) -> None:
     head.use(RESET, RESTART, PING)
     assert head.use(ACTIVE, PING, store="{ }\n", generation=4)["commands"] == []
