@@ -61,6 +61,20 @@ def test_the_rules_come_before_the_network_and_after_those_of_others(value: Valu
     assert {f"ExecStart={load}", f"ExecReload={load}"} <= {*unit}
 
 
+def test_nftables_brings_the_rules_when_it_starts_beside_them(value: Values) -> None:
+    drop_in = value("__common_rules_again")
+    assert drop_in["path"] == "/etc/systemd/system/nftables.service.d/aicluster.conf"
+    assert {
+        "Wants=aicluster-network.service",
+        "ExecStartPost=-/usr/sbin/nft --file /etc/aicluster/network.nft",
+    } <= {*drop_in["content"].splitlines()}
+    found = {"survey": {**FOUND["survey"], "cloud_init": False}}
+    run = {"__cluster_survey": found, "ansible_facts": {}, "common_control_key": "", "common_ssh_mesh": {}}
+    assert drop_in in value("__common_files", **run, common_firewall=True)
+    assert drop_in not in value("__common_files", **run)
+    assert drop_in["path"] in value("__common_absent", **run)
+
+
 def test_rules_change_without_a_moment_that_has_none(value: Values) -> None:
     run = {"__cluster_survey": FOUND, "ansible_facts": {}, "common_control_key": "", "common_firewall": True}
     (service,) = (each for each in value("__common_services", **run) if each["name"] == "aicluster-network.service")
