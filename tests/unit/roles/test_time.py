@@ -15,11 +15,12 @@ from .conftest import Values
 @pytest.mark.parametrize(
     ("said", "allowed"),
     [
-        ({"cluster_network": "10.0.0.0/24"}, ["allow 10.0.0.0/24"]),
-        ({}, ["allow 10.0.0.9", "allow 10.0.0.1"]),
+        ({"cluster_network": "10.0.0.0/24"}, ["allow 10.0.0.0/24", "allow 192.0.2.7"]),
+        ({}, ["allow 10.0.0.9", "allow 10.0.0.1", "allow 192.0.2.7"]),
     ],
 )
 def test_the_head_gives_its_time_to_the_cluster(role_value: Values, said: dict[str, Any], allowed: list[str]) -> None:
-    hosts = {"n0": {"address": "10.0.0.9"}, "n1": {"address": "10.0.0.1"}, "n2": {"address": ""}}
+    addresses = ("10.0.0.9", "10.0.0.1", "", "192.0.2.7")  # the last one is by nodes_address
+    hosts = {f"n{number}": {"address": address} for number, address in enumerate(addresses)}
     content = role_value("common", "__common_time_server", __cluster_map=hosts, **said)["content"]
     assert [line for line in content.splitlines() if line.startswith("allow")] == allowed

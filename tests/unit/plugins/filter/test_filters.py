@@ -99,6 +99,12 @@ def test_etc_hosts() -> None:
     assert use("etc_hosts", hosts) == ["10.0.0.1 head0 debian", "10.0.0.11 node1 node1.local", "10.0.0.12 node2 two"]
 
 
+def test_outside_network() -> None:
+    addresses = ["192.0.2.7", "", "10.0.0.1"]
+    assert use("outside_network", addresses, "10.0.0.0/24") == ["192.0.2.7"]
+    assert use("outside_network", addresses) == ["192.0.2.7", "10.0.0.1"]
+
+
 def test_mount_waits() -> None:
     files = use(
         "mount_waits", [{"path": "/data", "fstype": "nfs", "options": ["nofail"]}, {"path": "/local", "fstype": "xfs"}]
