@@ -33,8 +33,6 @@ SLURMD = ["slurmd", "-C"]
 SLURMCTLD = ["systemctl", "is-active", "slurmctld"]
 NVIDIA = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
 
-SSHD = "/etc/ssh/sshd_config"
-
 CLOUD_HOSTS = "/etc/cloud/templates/hosts.debian.tmpl"
 """What cloud-init writes /etc/hosts from, on Debian and Ubuntu, where it is told to (manage_etc_hosts)."""
 
@@ -69,13 +67,6 @@ def loopback_names(text: str) -> list[str]:
         if loopback and address != "127.0.1.1":
             found.update(dict.fromkeys(listed))
     return [name for name in found if name != "localhost"]
-
-
-def reads_drop_ins(text: str) -> bool:
-    """Whether sshd reads the files of sshd_config.d, as Debian's sshd_config has it; one that is not there will."""
-    before = re.split(r"^\s*match\s", text, maxsplit=1, flags=re.IGNORECASE | re.MULTILINE)[0]
-    line = r"^\s*include\s(.*\s)?/etc/ssh/sshd_config\.d/\*\.conf\b"
-    return not text or bool(re.search(line, before, re.IGNORECASE | re.MULTILINE))
 
 
 def distribution(os_release: str, debian_version: str) -> dict[str, str]:

@@ -123,6 +123,8 @@ survey:
     - C(groups), their numbers by name.
     - C(people), whether M(aicluster.slurm.host_users) has made others.
     - C(sshd_drop_ins), whether sshd reads C(/etc/ssh/sshd_config.d), or is not there yet.
+    - C(sshd_earlier), what others set for sshd that the cluster may set, too, and that counts before its file there,
+      each with C(file), C(keyword), C(value), and C(match), the criteria of its block.
     - C(cloud_init), whether it is there, and so may write C(/etc/hosts) when the machine starts.
     - C(slurm) with its C(release), and where slurmd is installed C(slurmd) with how C(slurmd -C) ended, what it said,
       and the C(version).
@@ -154,6 +156,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils import (
     packages,
     people,
     ssh,
+    sshd,
 )
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import NOT_THERE, Result, module_runner
 from ansible_collections.aicluster.slurm.plugins.module_utils.host_survey import disk_size, in_time, read_file
@@ -235,7 +238,8 @@ def main() -> None:
                 "strangers": packages.matching(installed, asked["strangers"]),
             },
             "munge": munge.key_in_use(run_if_there),
-            "sshd_drop_ins": host_survey.reads_drop_ins(read_file(host_survey.SSHD)),
+            "sshd_drop_ins": sshd.reads_drop_ins(read_file(sshd.CONFIG)),
+            "sshd_earlier": sshd.earlier(read_file),
             "cloud_init": os.path.exists(host_survey.CLOUD_HOSTS),
             "conflicts": host_survey.account_conflicts(account, users, groups),
             "groups": groups,

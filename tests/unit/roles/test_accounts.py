@@ -60,6 +60,23 @@ def test_an_sshd_that_would_not_read_the_keys_is_refused(value: Values) -> None:
     assert lockouts(value, **deaf, common_ssh_mesh={}, common_control_key="") == []
 
 
+def test_lines_of_others_that_count_before_ours_are_refused(value: Values) -> None:
+    lines = [
+        {"file": "/etc/ssh/sshd_config.d/00-site.conf", "keyword": keyword, "value": said, "match": match}
+        for keyword, said, match in (
+            ("PasswordAuthentication", "yes", ""),
+            ("AuthorizedKeysFile", "none", "User ada,root,cluster"),
+        )
+    ]
+    said = {"__cluster_survey": {"survey": {**SURVEY["survey"], "sshd_earlier": lines}}}
+    assert value("__common_asked_for", **said) is True
+    (keys,) = lockouts(value, **said, common_users=[ADA], ansible_user="root")
+    assert "before the keys of ada, cluster, root;" in keys
+    passwords, _keys = lockouts(value, **said, common_ssh_password=False)
+    assert "found `PasswordAuthentication yes`, to count before common_ssh_password: false" in passwords
+    assert lockouts(value, **said, common_ssh_mesh={}, common_control_key="") == []
+
+
 @pytest.mark.parametrize("fields", [{"state": "locked"}, {"state": "absent"}, {"hosts": ["head"]}])
 def test_who_ansible_logs_in_as_stays(value: Values, fields: dict[str, Any]) -> None:
     users, state = [{**ADA, **fields}], fields.get("state", "absent")

@@ -105,6 +105,17 @@ def test_outside_network() -> None:
     assert use("outside_network", addresses) == ["192.0.2.7", "10.0.0.1"]
 
 
+def test_sshd_findings() -> None:
+    line = {
+        "file": "/etc/ssh/sshd_config.d/00-site.conf",
+        "keyword": "PasswordAuthentication",
+        "value": "yes",
+        "match": "",
+    }
+    assert use("sshd_findings", [line], ["ada"], True) == []
+    assert len(use("sshd_findings", [line], ["ada"], False)) == 1
+
+
 def test_mount_waits() -> None:
     files = use(
         "mount_waits", [{"path": "/data", "fstype": "nfs", "options": ["nofail"]}, {"path": "/local", "fstype": "xfs"}]

@@ -257,20 +257,6 @@ def test_what_does_not_answer_in_time_is_left_out() -> None:
     assert time.monotonic() - begin < 3
 
 
-@pytest.mark.parametrize(
-    ("text", "reads"),
-    [
-        ("", True),
-        ("# x\nInclude /etc/ssh/sshd_config.d/*.conf\nPort 22\n", True),
-        ("  include /etc/ssh/first.conf /etc/ssh/sshd_config.d/*.conf\n", True),
-        ("Port 22\n#Include /etc/ssh/sshd_config.d/*.conf\n", False),
-        ("Port 22\nMatch User ada\n  Include /etc/ssh/sshd_config.d/*.conf\n", False),
-    ],
-)
-def test_whether_sshd_reads_what_others_write(text: str, reads: bool) -> None:
-    assert survey.reads_drop_ins(text) is reads
-
-
 def test_disk_size(tmp_path: Path) -> None:
     found = survey.disk_size(str(tmp_path))
     assert found["size_gb"] >= found["free_gb"] > 0
@@ -336,7 +322,7 @@ def test_module(
     assert set(found) == {
         *("account", "architecture", "cloud_init", "conflicts", "cpus", "disks", "gpus", "groups", "head"),
         *("kernel", "login", "loopback", "memory_mb", "munge", "noted", "packages", "people", "python"),
-        *("share", "slurm", "sshd_drop_ins", "times", "uid"),
+        *("share", "slurm", "sshd_drop_ins", "sshd_earlier", "times", "uid"),
     }
     began, ended = found["times"]
     assert before <= began <= ended <= time.time()
