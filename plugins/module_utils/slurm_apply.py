@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Callable, Iterator, Mapping, Sequence
+from typing import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from ansible_collections.aicluster.slurm.plugins.module_utils import scontrol
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Result, Runner, require
+from ansible_collections.aicluster.slurm.plugins.module_utils.host_reach import Target, unreachable
 
 PING = ("scontrol", "ping")
 INVALID = "INVALID_REG"
@@ -21,6 +22,12 @@ REGISTRATIONS = re.compile(r"MESSAGE_NODE_REGISTRATION_STATUS\s.*?count:(\d+)")
 """In what sdiag prints: how many registrations slurmctld has got since it started."""
 REGISTERED_WITHIN = 10
 """Seconds for nodes to register anew; a slurmd takes less than one, on a machine that has other work some."""
+
+SLURMD_PORT = 6818
+REACHED_WITHIN = 3.0
+"""Seconds for a machine to accept or refuse a connection."""
+MANY = 100
+"""So many machines are not off by chance."""
 
 AS_SLURM = ["runuser", "-u", "slurm", "--"]
 CARRY = """
@@ -49,12 +56,14 @@ class Controller:
         installed: bool = True,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        lost: Callable[[Iterable[Target], float], Sequence[str]] = unreachable,
     ) -> None:
         self.run = run
         self.timeout = timeout
         self.installed = installed
         self.sleep = sleep
         self.clock = clock
+        self.lost = lost
         self.commands: list[list[str]] = []
         self._version = ""
         self._host = ""
@@ -190,21 +199,35 @@ class Controller:
     def wait_for_nodes(self, before: Mapping[str, scontrol.Node], restarting: Sequence[str] = ()) -> None:
         """Wait until every node that responded responds again, and none became invalid; NotTakenError otherwise.
 
-        Nodes whose slurmd is still to be restarted are not judged: until then they report what the old files say.
+        Nodes whose slurmd is still to be restarted are not judged: until then they report what the old files say. Nor
+        are machines that are off: slurmctld may believe in them for SlurmdTimeout, and no run with --limit asks them.
         """
         responding = {name for name, node in before.items() if responds(node)}
         invalid = {name for name, node in before.items() if INVALID in node.flags}
         left_out = set(restarting)
-        silent: list[str] = []
+        silent: dict[str, scontrol.Node] = {}
         for _look in self._looks(pause=1):
             now = {name: node for name, node in self.nodes_now().items() if name not in left_out}
             spoiled = [node for name, node in now.items() if INVALID in node.flags and name not in invalid]
             if spoiled:
                 raise NotTakenError("; ".join(f"node {node.name} became invalid: {node.reason}" for node in spoiled))
-            silent = sorted(name for name in responding & set(now) if not responds(now[name]))
+            silent = {name: now[name] for name in sorted(responding & set(now)) if not responds(now[name])}
             if not silent:
                 return
-        raise NotTakenError(f"nodes that responded before do not any more: {', '.join(silent)}")
+        guilty = silent.keys() - self._off(silent.values())
+        if guilty:
+            raise NotTakenError(f"nodes that responded before do not any more: {', '.join(sorted(guilty))}")
+
+    def _off(self, nodes: Collection[scontrol.Node]) -> set[str]:
+        """Those of the nodes whose machine does not even refuse a connection: no configuration of Slurm causes that."""
+        # A name would have to be resolved, which may take its time; what these roles write are addresses.
+        addresses = {node.name: node.address for node in nodes if re.fullmatch(r"[0-9.]+|.*:.*", node.address)}
+        if not addresses or len(nodes) > MANY:
+            return set()
+        told = re.search(r"^SlurmdPort\s*=\s*(\d+)", self.run(["scontrol", "show", "config"]).stdout, re.MULTILINE)
+        port = int(told[1]) if told else SLURMD_PORT
+        lost = self.lost([Target(address, port) for address in addresses.values()], REACHED_WITHIN)
+        return {name for name, address in addresses.items() if address in {line.split()[0] for line in lost}}
 
     def resume_spoiled(self, before: Mapping[str, scontrol.Node]) -> None:
         """After a rollback: nodes that slurmctld drained as invalid since `before` come back once they are valid."""

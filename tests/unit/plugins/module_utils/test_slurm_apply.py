@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils import scontrol
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Result
+from ansible_collections.aicluster.slurm.plugins.module_utils.host_reach import Target
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import (
     AS_SLURM,
     CARRY,
+    REACHED_WITHIN,
     Controller,
     NotTakenError,
     answering,
@@ -265,6 +267,30 @@ def test_a_node_that_stays_silent() -> None:
     with pytest.raises(NotTakenError, match=r"^nodes that responded before do not any more: n2, n3$"):
         fake.controller.wait_for_nodes(seen(n1="IDLE", n2="IDLE", n3="IDLE"))
     assert (fake.steps, fake.now) == ([], 4)
+
+
+@pytest.mark.parametrize("off", [["n2"], ["n2", "n3"]])
+def test_a_machine_that_is_off_is_not_judged(off: list[str]) -> None:
+    """A run with --limit does not ask it, and slurmctld believes in it for SlurmdTimeout."""
+    document = json.loads(nodes_text(n1="IDLE", n2="IDLE+NOT_RESPONDING", n3="UNKNOWN"))
+    document["nodes"] = [{**node, "address": f"10.0.0.{node['name'][1:]}"} for node in document["nodes"]]
+    config = did(["scontrol", "show", "config"], stdout="SlurmctldPort  = 6817\nSlurmdPort    = 7001\n")
+    fake = Fake(VERSION_TOLD, did(NODES, stdout=json.dumps(document)), config, timeout=-1)
+    asked: list[Target] = []
+
+    def lost(targets: Iterable[Target], seconds: float) -> list[str]:
+        asked.extend(targets)
+        assert seconds == REACHED_WITHIN
+        return [f"10.0.0.{name[1:]} port 7001 (No route to host)" for name in off]
+
+    fake.controller.lost = lost
+    before = seen(n1="IDLE", n2="IDLE", n3="IDLE")
+    if off == ["n2", "n3"]:
+        fake.controller.wait_for_nodes(before)
+    else:
+        with pytest.raises(NotTakenError, match=r"do not any more: n3$"):
+            fake.controller.wait_for_nodes(before)
+    assert (fake.steps, asked) == ([], [Target("10.0.0.2", 7001), Target("10.0.0.3", 7001)])
 
 
 def test_a_node_whose_slurmd_has_to_restart_may_be_silent_or_invalid() -> None:
