@@ -74,6 +74,8 @@ def away(cluster: Cluster) -> Iterator[Machine]:
 def test_a_node_joins_while_another_one_is_off(cluster: Cluster, away: Machine, tmp_path: Path) -> None:
     joins = cluster.nodes[-1]
     play.run(play.command("ansible-playbook", "-i", cluster.inventory, REMOVE, "-e", f"cluster_remove={joins.name}"))
+    # The head, which is not in the run, gives it the cluster's.
+    joins.output("head --bytes=128 /dev/urandom >/etc/munge/munge.key && systemctl restart munge")
     away.output("systemctl stop slurmd")
     cluster.head.output(f"scontrol update NodeName={away.node} State=DOWN Reason=off")
     play.site(cluster.without(away, tmp_path), "--limit", joins.name)
