@@ -169,11 +169,14 @@ def test_a_new_head(cluster: Cluster, heads: tuple[Machine, Machine], job: Job, 
     for node in cluster.group("nodes"):
         assert node.output("grep -o 'conf-server.*' /etc/default/aicluster-slurmd").count(":6817") == 2
     assert as_user(cluster, new, f"srun --nodelist={new.node} hostname") == new.output("hostname")
+    # A job that began before it came tells its end to the others only.
     assert job.state(new) == "RUNNING"
+    assert job.end(new) == "COMPLETED"
     # It is a backup that works.
+    late = Job(cluster, new)
     new.output("scontrol takeover")
     assert wait_for(lambda: ping(new), lambda found: found == ["DOWN", "UP"], 60) == ["DOWN", "UP"]
-    assert job.end(new) == "COMPLETED"
+    assert late.end(new) == "COMPLETED"
     play.site(two, *CHANGE)
     assert [ping(head) for head in (first, new)] == [["UP", "UP"]] * 2
     again = play.site(two, *CHANGE, "--diff")
