@@ -126,6 +126,7 @@ survey:
     - C(sshd_earlier), what others set for sshd that the cluster may set, too, and that counts before its file there,
       each with C(file), C(keyword), C(value), and C(match), the criteria of its block.
     - C(cloud_init), whether it is there, and so may write C(/etc/hosts) when the machine starts.
+    - C(locale), the file that C(/etc/default/locale) is or leads to.
     - C(slurm) with its C(release), and where slurmd is installed C(slurmd) with how C(slurmd -C) ended, what it said,
       and the C(version).
     - C(share) with C(source) and C(fstype) where something is mounted, else what a mount would hide.
@@ -241,6 +242,7 @@ def main() -> None:
             "sshd_drop_ins": sshd.reads_drop_ins(read_file(sshd.CONFIG)),
             "sshd_earlier": sshd.earlier(read_file),
             "cloud_init": os.path.exists(host_survey.CLOUD_HOSTS),
+            "locale": os.path.realpath(host_survey.LOCALE),
             "conflicts": host_survey.account_conflicts(account, users, groups),
             "groups": groups,
             "people": bool(people.recorded(read_file(people.RECORD)).keys() - {account.user}),

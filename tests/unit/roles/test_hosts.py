@@ -26,7 +26,10 @@ HOSTS = {
 @pytest.fixture
 def value(role_value: Values) -> Values:
     def of_common(name: str, cloud_init: bool = True, **said: Any) -> Any:
-        run = {"__cluster_map": HOSTS, "__cluster_survey": {"survey": {"cloud_init": cloud_init}}}
+        run = {
+            "__cluster_map": HOSTS,
+            "__cluster_survey": {"survey": {"cloud_init": cloud_init, "locale": "/etc/locale.conf"}},
+        }
         return role_value("common", name, **{**run, **said})
 
     return of_common

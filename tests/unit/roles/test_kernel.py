@@ -19,7 +19,9 @@ CONTAINER: dict[str, Any] = {"virtualization_tech_guest": ["docker", "container"
 @pytest.fixture
 def value(role_value: Values) -> Values:
     def of_common(name: str, facts: dict[str, Any], **said: Any) -> Any:
-        survey = {"survey": {"cloud_init": False, "login": "", "packages": {"lacking": []}}}
+        survey = {
+            "survey": {"cloud_init": False, "locale": "/etc/locale.conf", "login": "", "packages": {"lacking": []}}
+        }
         run = {"__cluster_survey": survey, "ansible_facts": facts, "common_control_key": "", "__cluster_map": MAP}
         return role_value("common", name, **{**run, **said})
 

@@ -81,7 +81,9 @@ def test_rules_change_without_a_moment_that_has_none(value: Values) -> None:
     assert service["reload"] is True
 
 
-FOUND = {"survey": {"login": "", "groups": {}, "packages": {"lacking": [], "there": []}}}
+FOUND = {
+    "survey": {"locale": "/etc/default/locale", "login": "", "groups": {}, "packages": {"lacking": [], "there": []}}
+}
 
 
 def findings(value: Values, **said: Any) -> list[str]:

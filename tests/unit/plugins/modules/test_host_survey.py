@@ -301,6 +301,8 @@ def test_module(
     monkeypatch.setattr(survey, "CLOUD_HOSTS", str(tmp_path / ("file" if check else "none")))
     monkeypatch.setattr(noted, "FOLDER", str(tmp_path / "noted"))
     monkeypatch.setattr(people, "RECORD", str(tmp_path / "file"))
+    monkeypatch.setattr(survey, "LOCALE", str(tmp_path / "locale"))
+    (tmp_path / "locale").symlink_to("file" if check else "none")
     (tmp_path / "file").write_text(f"{ACCOUNT['user']} 10000\n" + "ada 20001\n" * check)
     arguments: dict[str, Any] = {
         "_ansible_check_mode": check,
@@ -321,7 +323,7 @@ def test_module(
     assert (found["people"], found["cloud_init"]) == (check, check)
     assert set(found) == {
         *("account", "architecture", "cloud_init", "conflicts", "cpus", "disks", "gpus", "groups", "head"),
-        *("kernel", "login", "loopback", "memory_mb", "munge", "noted", "packages", "people", "python"),
+        *("kernel", "locale", "login", "loopback", "memory_mb", "munge", "noted", "packages", "people", "python"),
         *("share", "slurm", "sshd_drop_ins", "sshd_earlier", "times", "uid"),
     }
     began, ended = found["times"]
@@ -329,7 +331,9 @@ def test_module(
     assert found["account"] is False
     assert found["head"] == ({"running": False, "generation": 0, "store": {}} if check else {})
     assert found["munge"] == ""
+    # Debian's link leads nowhere before there is a locale.
+    assert found["locale"] == str(tmp_path / ("file" if check else "none"))
     # There is no dpkg here that answers.
     assert found["packages"] == {"there": [], "lacking": ["munge"], "strangers": []}
     assert found["disks"][str(tmp_path)]["size_gb"] > 0
-    assert found["share"] == {"source": "", "fstype": "", "hides": ["file"]}
+    assert found["share"] == {"source": "", "fstype": "", "hides": ["file", "locale"]}
