@@ -50,7 +50,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.aicluster.slurm.plugins.plugin_utils.preflight import inventory_findings
+from ansible_collections.aicluster.slurm.plugins.plugin_utils.preflight import inventory_findings, whole_number
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.survey import (
     Finding,
     Rules,
@@ -128,6 +128,7 @@ def _view(
         asked=(rules["questions"].get(name) or {}).get("resolve") or {},
         container="container" in (facts.get("virtualization_tech_guest") or []),
         declares_gpus=bool(variables.get("gpu_devices")),
+        mps=whole_number(variables.get("gpu_mps")),
     )
 
 

@@ -59,6 +59,8 @@ class Device(NamedTuple):
     mig: tuple[Mig, ...] | None = None
     """Its MIG instances; None where it is not in MIG mode."""
     mig_capable: bool = False
+    integrated: bool = False
+    """Part of a processor, as in desktops and laptops."""
 
 
 class Found(NamedTuple):
@@ -135,15 +137,18 @@ def gres_groups(
 ) -> tuple[GresGroup, ...]:
     """The devices as records of this version: alike ones together; and so many parts of each whole GPU.
 
-    Cores stand in all of them or in none, because slurmd miscounts otherwise.
+    Cores stand in all of them or in none, because slurmd miscounts otherwise. Links are left out beside MIG
+    instances and cards that tell none: they have to count every device, and too many of them drain the node.
     """
     placed = all(device.cores for device in devices)
+    linked = all(device.links and device.mig is None for device in devices)
     groups: dict[tuple[str, str | None, str | None, str], list[str]] = {}
     instances: list[GresGroup] = []
     for device in devices:
         cores, flag = device.cores if placed else None, _ENVIRONMENT[device.vendor]
         if device.mig is None:
-            groups.setdefault((naming.card(device), cores, device.links, flag), []).append(device.file)
+            links = device.links if linked else None
+            groups.setdefault((naming.card(device), cores, links, flag), []).append(device.file)
             continue
         for mig in device.mig:
             kind = naming.instance(device, mig)
@@ -156,10 +161,15 @@ def gres_groups(
         GresGroup("gpu", kind, len(files), tuple(files), cores, links, (flag,))
         for (kind, cores, links, flag), files in groups.items()
     ]
-    number = sum(device.mig is None for device in devices)
+    return (*whole, *instances, *parts(sum(device.mig is None for device in devices), shared))
+
+
+def parts(number: int, shared: Mapping[str, int]) -> tuple[GresGroup, ...]:
+    """So many parts of each of this number of whole GPUs, by name (SHARED)."""
     # Without files slurmd spreads them evenly over the GPUs.
-    parts = [GresGroup(name, None, number * each, (), None, None, ()) for name, each in shared.items() if each]
-    return (*whole, *instances, *(parts if number else []))
+    return tuple(
+        GresGroup(name, None, number * each, (), None, None, ()) for name, each in shared.items() if number * each
+    )
 
 
 def record(group: GresGroup) -> dict[str, Any]:

@@ -4,7 +4,8 @@
 """AMD and Intel GPUs as the kernel's drivers amdgpu, i915 and xe tell of them under /sys; no tool is needed.
 
 Sources: Documentation/gpu/amdgpu of Linux 6.1, drivers/gpu/drm/amd/amdkfd/kfd_topology.c, and intel-gpu names of the
-kernel's include/drm/intel/pciids.h.
+kernel's include/drm/intel/pciids.h. Which architectures are APUs is in LLVM's User Guide for AMDGPU Backend
+(Processors); sysfs does not tell, and neither does amd-smi.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ _KFD = "/sys/class/kfd/kfd/topology/nodes"
 _PCI = "/sys/bus/pci/devices"
 # HSA_HEAPTYPE_FRAME_BUFFER_PUBLIC and _PRIVATE.
 _ON_CARD = (1, 2)
+
+# Of processors only: Kaveri to Stoney Ridge, Raven Ridge to Cezanne, and those of RDNA. The MI300A (gfx942) is none of
+# them: it is a computer's GPU, whatever it shares its package with.
+_INTEGRATED = re.compile(r"gfx(700|801|810|902|909|90c|1013|1033|1035|1036|1103|115[0-3])")
 
 # sysfs has no names of Intel's cards.
 _INTEL = {
@@ -41,18 +46,18 @@ def read_amd(tree: Tree) -> Found:
         if not minor:
             findings.append(f"{bus_id}: a card of amd without a render node, so no job can use it")
             continue
-        unique = properties.get("unique_id", 0)
+        unique, architecture = properties.get("unique_id", 0), gfx(properties.get("gfx_target_version", 0))
         devices.append(
             Device(
                 vendor=AMD,
                 bus_id=bus_id,
-                name=tree.text(f"{_PCI}/{bus_id}/product_name")
-                or f"AMD {gfx(properties.get('gfx_target_version', 0))}",
+                name=tree.text(f"{_PCI}/{bus_id}/product_name") or f"AMD {architecture}",
                 uuid=f"GPU-{unique:x}" if unique else "",
                 file=f"/dev/dri/renderD{minor}",
                 memory_mb=_card_memory(tree, f"{_KFD}/{node}/mem_banks"),
                 driver=tree.text("/sys/module/amdgpu/version"),
                 compute_capability="",
+                integrated=bool(_INTEGRATED.fullmatch(architecture)),
             )
         )
     return Found(sorted(devices, key=lambda device: (device.bus_id, device.file)), findings)

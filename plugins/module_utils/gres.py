@@ -130,6 +130,11 @@ def parse_all(records: object, where: str) -> tuple[GresGroup, ...]:
             if _has(group, key) != _has(first, key):
                 accepted = f"{key} for all {group.name} of a node, or for none"
                 raise _error(f"{where}[{index}]", key, getattr(group, key), accepted)
+        number = sum(other.count for other in groups if other.name == group.name)
+        if group.links and group.links.count(",") + 1 != number:
+            # slurmctld takes too few for no links, and drains the node for too many.
+            accepted = f"{number} numbers, one for each {group.name} of the node"
+            raise _error(f"{where}[{index}]", "links", group.links, accepted)
     return groups
 
 

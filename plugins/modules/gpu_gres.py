@@ -52,6 +52,12 @@ options:
     type: list
     elements: str
     default: []
+  integrated:
+    description:
+      - Whether GPUs count that are part of a processor of AMD, as in desktops and laptops. ROCm and slurmd's own
+        detection list them like cards. Those of Intel's processors never count.
+    type: bool
+    default: false
   min_compute_capability:
     description: Refuse NVIDIA GPUs of a lower compute capability, unless they are ignored. Empty for no such floor.
     type: str
@@ -61,7 +67,8 @@ options:
     type: int
     default: 0
   mps:
-    description: Parts of each GPU for CUDA's Multi-Process Service, C(--gres=mps); 100 is usual. Not with MIG.
+    description: Parts of each GPU for CUDA's Multi-Process Service, C(--gres=mps); 100 is usual. Not with MIG, and for
+      NVIDIA GPUs alone.
     type: int
     default: 0
   autodetect:
@@ -190,6 +197,7 @@ devices:
       links: null
       mig: null
       mig_capable: true
+      integrated: false
 findings:
   description: What is wrong, in words.
   type: list
@@ -286,8 +294,16 @@ def look(run: Runner, tree: Tree, params: Mapping[str, Any]) -> Host:
     """The host's GPUs without those that are ignored. Raises CommandError, GpuError and GresError."""
     found = find(run, tree)
     ignore = ignored(params)
-    kept = gpu.without(found.devices, ignore)
+    there = gpu.without(found.devices, ignore)
+    kept = [device for device in there if params["integrated"] or not device.integrated]
     findings = [finding for finding in found.findings if not any(word in finding.lower() for word in ignore)]
+    if not kept:
+        # Beside a card it is for a display; alone it may be what was meant.
+        findings += [f"{device.bus_id}: {device.name} is part of a processor, and left out" for device in there]
+    foreign = [f"{device.bus_id} ({device.name})" for device in kept if device.vendor != sysfs.NVIDIA]
+    if params["mps"] and foreign:
+        accepted = "NVIDIA GPUs alone, because it is CUDA's; shards for others; or an entry in ignore"
+        raise GpuError(f"mps: found {params['mps']} with {', '.join(foreign)}; accepted: {accepted}")
     if (params["mps"] or params["shards"]) and any(device.mig for device in kept):
         # slurmd would count each file of an instance as a GPU of its own.
         raise GpuError("mps, shards: found one of them with MIG instances; accepted: on hosts whose cards are whole")
@@ -306,15 +322,18 @@ def look(run: Runner, tree: Tree, params: Mapping[str, Any]) -> Host:
 def differences(run: Runner, host: Host, params: Mapping[str, Any]) -> dict[str, list[str]]:
     """What differs from what was expected and from slurmctld, as `drift` and `missing`."""
     expected = params["expected"] or {"gres": [], "devices": []}
-    wanted = gpu.counts(gres.parse_all(expected["gres"], "expected: gres"))
+    said = gpu.counts(gres.parse_all(expected["gres"], "expected: gres"))
     ignore = ignored(params)
     known = [entry for entry in expected["devices"] if ignore.isdisjoint(known_names(entry))]
     found = gpu.counts(host.groups)
+    # Parts are not found, but asked for: another number is no drift, and fewer are no loss.
+    devices = {kind: number for kind, number in found.items() if kind not in gpu.SHARED}
+    wanted = {kind: number for kind, number in said.items() if kind not in gpu.SHARED}
     gone = gpu.missing(known, host.found.devices, host.naming, bool(params["mig"]))
-    drift = gpu.drift("expected", wanted, found, gone) if wanted or known else []
+    drift = gpu.drift("expected", wanted, devices, gone) if wanted or known else []
     missing = list(dict.fromkeys(gone.values()))
     if not known:
-        missing = [f"{number - found[kind]} {kind}" for kind, number in wanted.items() if found[kind] < number]
+        missing = [f"{number - found[kind]} {kind}" for kind, number in wanted.items() if devices.get(kind, 0) < number]
     if params["node"]:
         drift += gpu.drift("slurmctld has", controller_gres(run, params["node"]), found, gone)
     return {"drift": drift, "missing": missing}
@@ -441,6 +460,7 @@ def main() -> None:
             "types": {"type": "str", "choices": ["slurm", "short"], "default": "slurm"},
             "type_names": {"type": "dict", "default": {}},
             "ignore": {"type": "list", "elements": "str", "default": []},
+            "integrated": {"type": "bool", "default": False},
             "min_compute_capability": {"type": "str", "default": ""},
             "shards": {"type": "int", "default": 0},
             "mps": {"type": "int", "default": 0},

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.aicluster.slurm.plugins.module_utils.gpu import parts, record
+from ansible_collections.aicluster.slurm.plugins.module_utils.gres import parse_all
+
 from .hosts import Host
 
 HARDWARE = {
@@ -83,6 +86,21 @@ def is_only_head(variables: Mapping[str, Any]) -> bool:
     return "head" in groups and "nodes" not in groups
 
 
+def declared_gres(where: str, declared: Mapping[str, Any]) -> list[Any]:
+    """The declared GPUs, with as many parts of each as `gpu_shards` and `gpu_mps` say.
+
+    Parts that are declared themselves stay as they are. Raises GresError, where there are parts to count.
+    """
+    records = list(declared.get("gpu_devices") or [])
+    shared = {"mps": int(declared.get("gpu_mps") or 0), "shard": int(declared.get("gpu_shards") or 0)}
+    if not records or not any(shared.values()):
+        return records
+    groups = parse_all(records, f"{where}: gpu_devices")
+    number = sum(group.count for group in groups if group.name == "gpu")
+    there = {group.name for group in groups}
+    return records + [record(part) for part in parts(number, shared) if part.name not in there]
+
+
 def slurm_node(host: Host, record: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Any] | None:
     """A node for the module slurm_config, in Slurm's own keys (slurm.conf(5)); None while its record is not complete.
 
@@ -103,7 +121,7 @@ def slurm_node(host: Host, record: Mapping[str, Any], declared: Mapping[str, Any
         node["Weight"] = int(declared["nodes_weight"])
     elif is_only_head(declared):
         node["Weight"] = HEAD_WEIGHT
-    gres = declared.get("gpu_devices") or record.get("gres")
+    gres = declared_gres(host.name, declared) or record.get("gres")
     if gres:
         node["Gres"] = list(gres)
     return node

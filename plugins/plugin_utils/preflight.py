@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .hosts import Host, in_network, is_address, is_network, read_host
@@ -43,7 +43,7 @@ def inventory_findings(
         *name_findings(hosts, compute),
         *address_findings(hosts, network, list(facts)),
         *system_findings(facts, slurm_hosts, allow_unsupported),
-        *gpu_findings({name: hostvars[name].get("gpu_devices") for name in names}, groups),
+        *gpu_findings({name: hostvars[name] for name in names}, groups),
     ]
 
 
@@ -133,14 +133,36 @@ def system(facts: Mapping[str, Any]) -> tuple[str, str]:
     return distribution, str(facts.get(key, "unknown"))
 
 
-def gpu_findings(declared: Mapping[str, object], groups: Mapping[str, Sequence[str]]) -> list[str]:
-    """Hosts that declare GPUs without being in the group that sets GPUs up."""
-    found, accepted = "a declaration on a host outside the group gpu", "the host in gpu, or no gpu_devices"
-    return [
-        finding(name, "gpu_devices", found, accepted)
-        for name, devices in declared.items()
-        if devices and name not in (groups.get("gpu") or [])
-    ]
+def gpu_findings(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """Hosts that declare GPUs without being in the group that sets GPUs up, and GPUs that cannot be shared as asked."""
+    findings = []
+    for name, variables in hostvars.items():
+        devices = variables.get("gpu_devices")
+        if devices and name not in (groups.get("gpu") or []):
+            found, accepted = "a declaration on a host outside the group gpu", "the host in gpu, or no gpu_devices"
+            findings.append(finding(name, "gpu_devices", found, accepted))
+        elif name in (groups.get("gpu") or []):
+            findings += [finding(name, *each) for each in _sharing(variables, devices or [])]
+    return findings
+
+
+def whole_number(value: object) -> int:
+    """A number that people wrote; 0 for what is none, which the argument specs refuse."""
+    return int(str(value)) if str(value).isdigit() else 0
+
+
+def _sharing(variables: Mapping[str, Any], devices: object) -> Iterator[tuple[str, str, str]]:
+    """Variable, what was found, and what is accepted, where the parts of GPUs and the declared GPUs do not fit."""
+    parts = {name: count for name in ("gpu_mps", "gpu_shards") if (count := whole_number(variables.get(name)))}
+    if len(parts) > 1:
+        yield "gpu_mps", f"{parts['gpu_mps']} together with gpu_shards", "one of both, a GPU is shared in one way"
+    for name, number in parts.items():
+        # gres.conf(5): Flags; AMD's and Intel's device files are render nodes, a MIG instance's are capabilities.
+        if name == "gpu_mps" and re.search(r"(amd|intel)_gpu_env|/dev/dri/", str(devices)):
+            accepted = "NVIDIA GPUs, because MPS is CUDA's; gpu_shards for others"
+            yield name, f"{number} with GPUs of another vendor in gpu_devices", accepted
+        if re.search(r"multiple_files|/dev/nvidia-caps/", str(devices)):
+            yield name, f"{number} with MIG instances in gpu_devices", "whole GPUs"
 
 
 def _shared(hosts: Iterable[Host], variable: str, value: Callable[[Host], str], accepted: str) -> list[str]:

@@ -84,6 +84,8 @@ class View(NamedTuple):
     """The names that it had to resolve, with their addresses."""
     container: bool
     declares_gpus: bool
+    mps: int
+    """`gpu_mps`."""
 
 
 class Rules(NamedTuple):
@@ -261,6 +263,9 @@ def _gpu(view: View, rules: Rules) -> Iterator[Finding]:
     if not counted and not view.declares_gpus:
         accepted = "a GPU on the PCI bus, or gpu_devices"
         yield Finding("gpu", view.name, "GPUs", "none", accepted, "Take the host out of the group gpu")
+    if view.mps and counted and not view.declares_gpus and "NVIDIA" not in gpus["counted"]:
+        accepted = "NVIDIA GPUs, because MPS is CUDA's"
+        yield Finding("inventory", view.name, "gpu_mps", f"{view.mps} with {counted}", accepted, "Use gpu_shards")
     if counted and not gpus["driver"]:
         fix = "Install the vendor's driver, and start the machine again"
         yield Finding("gpu", view.name, "GPU driver", f"{counted}, and no device files", "a loaded driver", fix)

@@ -188,6 +188,18 @@ def test_links_are_those_of_the_cards_that_stay() -> None:
     assert without(cards, []) == cards
 
 
+def test_links_are_left_out_where_they_would_not_count_every_device() -> None:
+    """gres.conf(5), Links: one number a device, and each MIG instance is one; slurmctld drains for too many."""
+    rows = ["-1,1,2", "1,-1,1", "2,1,-1"]
+    cards = [device(number, links=links) for number, links in enumerate(rows)]
+    assert [group.links for group in gres_groups(cards, SHORT, {}, NEW)] == rows
+    cut = cards[0]._replace(mig=(instance("1g.10gb", 1), instance("1g.10gb", 2)))
+    for beside in (cut, device(0)):
+        for version in (OLD, NEW):
+            groups = gres_groups([beside, *cards[1:]], SHORT, {}, version)
+            assert {group.links for group in groups} == {None}
+
+
 # --- drift ------------------------------------------------------------------------------------------------------------
 
 

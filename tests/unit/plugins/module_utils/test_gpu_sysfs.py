@@ -53,6 +53,17 @@ def test_architectures(version: int, name: str) -> None:
     assert gfx(version) == name
 
 
+@pytest.mark.parametrize(
+    ("version", "integrated"),
+    # gfx1036 is in Raphael, as a Ryzen 7 7800X3D has it (ROCm/rocm-systems issue 11549), gfx1151 in Strix Halo (issue
+    # 8476 there); gfx1100 is a card, gfx942 an MI300.
+    [(100306, True), (110501, True), (90012, True), (110000, False), (90402, False), (90010, False)],
+)
+def test_what_is_part_of_a_processor(tmp_path: Path, version: int, integrated: bool) -> None:
+    devices, _findings = read_amd(node(tmp_path, f"gfx_target_version {version}", "drm_render_minor 128"))
+    assert [device.integrated for device in devices] == [integrated]
+
+
 def test_intel(gpu_host: GpuHost) -> None:
     tree = Tree(str(gpu_host("intel-max").root))
     devices, findings = read_intel(tree, read_cards(tree))

@@ -148,6 +148,10 @@ def test_parse_all_keeps_the_order() -> None:
             "gpu_devices[1]: cores: found '0-7'; accepted: cores for all gpu of a node, or for none",
         ),
         (
+            [{"files": ["/dev/nvidia0"], "links": "-1,4,0"}, {"files": ["/dev/nvidia1"], "links": "4,-1"}],
+            "gpu_devices[0]: links: found '-1,4,0'; accepted: 2 numbers, one for each gpu of the node",
+        ),
+        (
             [asdict(NIC), {"name": "nic", "count": 2}],
             "gpu_devices[1]: files: found (); accepted: files for all nic of a node, or for none",
         ),

@@ -100,6 +100,38 @@ def test_amd(run: Run, gpu_host: GpuHost) -> None:
     assert result["findings"] == []
 
 
+def test_amd_in_a_desktop(run: Run, gpu_host: GpuHost) -> None:
+    host = gpu_host("amd-desktop")
+    result = run(host)
+    assert (result["node_gres"], result["findings"]) == ("gpu:amd_gfx1100:1", [])
+    assert run(host, integrated=True)["node_gres"] == "gpu:amd_gfx1100:1,gpu:amd_gfx1036:1"
+    alone = run(host, ignore=["0000:03:00.0"])
+    assert (alone["node_gres"], alone["findings"]) == (
+        "",
+        ["0000:10:00.0: AMD gfx1036 is part of a processor, and left out"],
+    )
+
+
+def test_parts_are_those_of_the_gpus_that_stay(run: Run, gpu_host: GpuHost) -> None:
+    result = run(gpu_host("h100x8"), ignore=["0000:18:00.0", "/dev/nvidia7"], shards=4)
+    assert result["node_gres"] == f"gpu:{H100}:6,shard:24"
+    assert [line.split(" Flags")[0] for line in result["lines"]] == [
+        "AutoDetect=off",
+        f"Name=gpu Type={H100} File=/dev/nvidia[1-3] Cores=0-55",
+        f"Name=gpu Type={H100} File=/dev/nvidia[4-6] Cores=56-111",
+        "Name=shard Count=24",
+    ]
+    assert run(gpu_host("mi300x"), shards=2)["node_gres"] == "gpu:amd_instinct_mi300x_oam:8,shard:16"
+
+
+def test_another_number_of_parts_is_no_drift(run: Run, gpu_host: GpuHost) -> None:
+    before = run(gpu_host("l40s"), shards=8)
+    for known in (before["devices"], []):
+        expected = {"gres": before["gres"], "devices": known}
+        after = run(gpu_host("l40s"), shards=4, expected=expected)
+        assert (after["node_gres"], after["drift"], after["missing"]) == ("gpu:nvidia_l40s:1,shard:4", [], [])
+
+
 def test_a_card_without_a_driver_is_a_finding(run: Run, gpu_host: GpuHost) -> None:
     result = run(gpu_host("card-without-driver"))
     assert (result["gres"], result["lines"]) == ([], [])
@@ -137,6 +169,7 @@ def test_ignored_cards_are_no_findings(run: Run, gpu_host: GpuHost) -> None:
         ("l40s", {"type_names": {"NVIDIA L40S": "48g"}}, "gpu_gres[0]: type: found '48g'"),
         ("l40s", {"mps": 100, "shards": 4}, "mps: found one together with shards"),
         ("a100-mig", {"shards": 4}, "mps, shards: found one of them with MIG instances"),
+        ("mi300x", {"mps": 100}, "mps: found 100 with 0000:05:00.0 (AMD Instinct MI300X OAM), 0000:26:00.0"),
         ("l40s", {"mig": {"all": "x"}}, "mig: all: found 'x'"),
     ],
 )

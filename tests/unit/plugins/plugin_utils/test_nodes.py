@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.aicluster.slurm.plugins.module_utils.gres import parse_all
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.hosts import Host
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.nodes import (
     fact_hardware,
@@ -164,6 +165,31 @@ def test_declarations_win() -> None:
         "Weight": 0,
         "Gres": GPUS,
     }
+
+
+@pytest.mark.parametrize(
+    ("variables", "added"),
+    [
+        ({"gpu_shards": 4}, [{"name": "shard", "count": 12}]),
+        ({"gpu_mps": 100}, [{"name": "mps", "count": 300}]),
+        ({"gpu_shards": 0, "gpu_mps": None}, []),
+    ],
+)
+def test_declared_gpus_have_parts_too(variables: dict[str, Any], added: list[dict[str, Any]]) -> None:
+    """What slurm_config makes of them: Name=shard Count=12, which slurmd spreads over the three."""
+    gpus = [
+        {"type": "a100", "files": ["/dev/nvidia[0-1]"]},
+        {"type": "l40s", "files": ["/dev/nvidia2"]},
+        {"name": "nic", "files": ["/dev/mlx0"]},
+    ]
+    made = node({"gpu_devices": gpus, **variables})
+    assert made["Gres"] == gpus + added
+    parse_all(made["Gres"], "node1")
+
+
+def test_declared_parts_stay() -> None:
+    gpus = [{"type": "a100", "files": ["/dev/nvidia[0-1]"]}, {"name": "shard", "count": 6}]
+    assert node({"gpu_devices": gpus, "gpu_shards": 4})["Gres"] == gpus
 
 
 @pytest.mark.parametrize(

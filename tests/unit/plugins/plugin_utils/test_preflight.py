@@ -228,9 +228,45 @@ def test_one_version_of_slurm_for_all(allow: bool) -> None:
 
 
 def test_gpus_outside_their_group() -> None:
-    declared = {"n1": [{"name": "gpu"}], "n2": [{"name": "gpu"}], "n3": [], "n4": None}
+    gpus = [{"name": "gpu"}]
+    declared = {
+        name: {"gpu_devices": devices} for name, devices in zip(("n1", "n2", "n3", "n4"), (gpus, gpus, [], None))
+    }
     accepted = "the host in gpu, or no gpu_devices"
     assert gpu_findings(declared, {"gpu": ["n1"]}) == [
         f"n2: gpu_devices: found a declaration on a host outside the group gpu; accepted: {accepted}"
     ]
     assert len(gpu_findings(declared, {})) == 2
+
+
+NVIDIA = [{"type": "a100", "files": ["/dev/nvidia[0-3]"]}]
+AMD = [{"type": "mi300x", "files": ["/dev/dri/renderD[128,136]"]}]
+INSTANCE = [{"type": "1g.10gb", "files": ["/dev/nvidia-caps/nvidia-cap[12,21]"]}]
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"gpu_mps": 100, "gpu_devices": NVIDIA}, ""),
+        ({"gpu_shards": "4", "gpu_devices": AMD}, ""),
+        ({"gpu_mps": 0, "gpu_shards": 0, "gpu_devices": AMD}, ""),
+        (
+            {"gpu_mps": 100, "gpu_devices": AMD},
+            "gpu_mps: found 100 with GPUs of another vendor in gpu_devices; accepted: NVIDIA GPUs, because MPS is"
+            " CUDA's; gpu_shards for others",
+        ),
+        (
+            {"gpu_mps": 100, "gpu_devices": [{**NVIDIA[0], "flags": ["intel_gpu_env"]}]},
+            "gpu_mps: found 100 with GPUs of another vendor",
+        ),
+        (
+            {"gpu_shards": 4, "gpu_devices": INSTANCE},
+            "gpu_shards: found 4 with MIG instances in gpu_devices; accepted: whole GPUs",
+        ),
+        ({"gpu_shards": 4, "gpu_mps": 100}, "gpu_mps: found 100 together with gpu_shards; accepted: one of both"),
+    ],
+)
+def test_how_gpus_are_shared(variables: dict[str, Any], message: str) -> None:
+    findings = gpu_findings({"n1": variables}, {"gpu": ["n1"]})
+    assert len(findings) == bool(message)
+    assert not message or findings[0].startswith(f"n1: {message}")

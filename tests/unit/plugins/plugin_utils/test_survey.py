@@ -58,7 +58,7 @@ def view(name: str, **changes: Any) -> View:
     """A host; keys of View go there, all others into its answers."""
     mine = {key: changes.pop(key) for key in list(changes) if key in View._fields}
     groups = groups_of(name, GROUPS, GROUPS["nodes"])
-    good = View(name, name, ADDRESSES[name], groups, {**GOOD, **changes}, {}, False, False)
+    good = View(name, name, ADDRESSES[name], groups, {**GOOD, **changes}, {}, False, False, 0)
     return good._replace(**{"declares_gpus": "gpu" in groups, **mine})
 
 
@@ -191,6 +191,12 @@ def test_nothing_wrong() -> None:
             "n1: kernel: found no user_namespaces; accepted: user namespaces, for containers of users",
         ),
         ("n2", {"declares_gpus": False}, "gpu", "n2: GPUs: found none; accepted: a GPU on the PCI bus, or gpu_devices"),
+        (
+            "n2",
+            {"mps": 100, "declares_gpus": False, "gpus": {"counted": {"AMD": 8}, "driver": True, "capabilities": {}}},
+            "inventory",
+            "n2: gpu_mps: found 100 with 8 AMD; accepted: NVIDIA GPUs, because MPS is CUDA's. Use gpu_shards",
+        ),
         (
             "n2",
             {"gpus": {"counted": {"NVIDIA": 8}, "driver": False, "capabilities": {}}},
