@@ -154,6 +154,23 @@ def test_a_private_image_after_the_login(cluster: Cluster, ask: Ask) -> None:
 
 @only_the_double
 @pytest.mark.usefixtures("clean")
+def test_two_users_with_the_same_name(cluster: Cluster, ask: Ask) -> None:
+    home = Path(cluster.head.output(f"getent passwd {cluster.user} | cut -d: -f6")).parent / "second"
+    for machine in (cluster.head, node(cluster)):
+        machine.output(f"id second || useradd -u 20011 -m -d {home} -s /bin/bash second")
+    made = {
+        user: ask("nodes", name="own", image="ubuntu:24.04", user=user)["node1"] for user in (cluster.user, "second")
+    }
+    assert all(result["changed"] for result in made.values())
+    for user, result in made.items():
+        assert cluster.head.output(f"find {result['path']} ! -user {user}") == "", user
+    assert ask("nodes", name="own", state="absent", user="second")["node1"]["changed"]
+    assert cluster.head.output("runuser -l second -c 'enroot list'") == ""
+    assert containers(cluster) == ["own"]
+
+
+@only_the_double
+@pytest.mark.usefixtures("clean")
 def test_a_full_disk(cluster: Cluster, ask: Ask) -> None:
     """A true one: a file system without room, as the store of the user."""
     store = "/mnt/small"
@@ -251,3 +268,31 @@ def test_another_run_changes_nothing_and_a_setting_only_its_file(cluster: Cluste
     seen = play.changes(play.site(cluster.inventory, "--check", *change))
     task = "aicluster.slurm.nodes : Write what enroot and the commands of users read"
     assert seen == {("head0", task), ("node1", task)}
+
+
+@only_the_double
+def test_a_package_by_its_address(cluster: Cluster) -> None:
+    """A newer one, from a web server on the loopback of each host; the last test, because it stays installed."""
+    cluster.head.output(
+        "mkdir -p /data/web && cd /tmp && sed -i s/^Version.*/Version:\\ 4.1.2-2~double/ enroot/DEBIAN/control"
+        " && dpkg-deb --root-owner-group --build enroot /data/web/enroot-2.deb"
+    )
+    server = "python3 -m http.server --bind 127.0.0.1 --directory /data/web 8099"
+    for machine in (cluster.head, node(cluster)):
+        machine.output(f"systemctl is-active web || systemd-run --unit=web {server}")
+    digest = cluster.head.output("sha256sum /data/web/enroot-2.deb").split()[0]
+
+    def site(sha256: str) -> set[tuple[str, str]]:
+        package = {"url": "http://127.0.0.1:8099/enroot-2.deb", "sha256": sha256}
+        return play.changes(play.site(cluster.inventory, "-e", json.dumps({"nodes_containers_packages": [package]})))
+
+    def version(machine: Machine) -> str:
+        return machine.output("dpkg-query -W -f '${Version}' enroot")
+
+    with pytest.raises(AssertionError, match=r"checksum"):
+        site("0" * 64)
+    assert version(cluster.head) == "4.1.2-1~double"
+    installed = "aicluster.slurm.nodes : Install enroot and what it needs"
+    assert {("head0", installed), ("node1", installed)} <= site(digest)
+    assert version(cluster.head) == version(node(cluster)) == "4.1.2-2~double"
+    assert site(digest) == set()
