@@ -54,8 +54,8 @@ options:
     default: []
   integrated:
     description:
-      - Whether GPUs count that are part of a processor of AMD, as in desktops and laptops. ROCm and slurmd's own
-        detection list them like cards. Those of Intel's processors never count.
+      - Whether GPUs count that are part of a processor of AMD, as in desktops and laptops. ROCm
+        lists them like cards. Those of Intel's processors never count.
     type: bool
     default: false
   min_compute_capability:
