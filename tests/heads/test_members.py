@@ -146,12 +146,11 @@ def test_a_dead_head_goes_for_good(cluster: Cluster, heads: tuple[Machine, Machi
 def test_who_starts_the_old_head_starts_no_second_cluster(heads: tuple[Machine, Machine], job: Job) -> None:
     dead, stays = heads
     docker("start", dead.facts["container"])
-    assert (
-        wait_for(
-            lambda: dead.shell.run("systemctl is-failed slurmctld").stdout.strip(), lambda said: said == "failed", 90
-        )
-        == "failed"
-    )
+
+    def state() -> str:
+        return str(dead.shell.run("systemctl is-failed slurmctld").stdout).strip()
+
+    assert wait_for(state, lambda said: said == "failed", 90) == "failed"
     assert "took configuration" in dead.output("journalctl --unit=slurmctld --boot --no-pager")
     assert shared(dead)[0] == shared(stays)[0]
     assert ping(stays) == ping(dead) == ["UP"]

@@ -65,14 +65,15 @@ class Controller:
     def __init__(self, name: str) -> None:
         self.machine = Machine(CONTROLLER, testinfra.get_host(f"docker://{name}"), {})
         # A machine that still starts empties /tmp under apt.
-        wait_for(
-            lambda: self.machine.shell.run("systemctl is-system-running").stdout.strip(),
-            lambda state: state in ("running", "degraded"),
-        )
+        wait_for(self.started, lambda state: state in ("running", "degraded"))
         for script in (PREPARE, SLURMD):
             self.output(f"bash -c {shlex.quote(script)}")
         self.module = OnHead(self.machine)
         self.version = tuple(map(int, self.output("slurmctld -V").split()[-1].split(".")[:2]))
+
+    def started(self) -> str:
+        """What systemd says of its start."""
+        return str(self.machine.shell.run("systemctl is-system-running").stdout).strip()
 
     def output(self, command: str) -> str:
         """What a command prints that has to succeed."""

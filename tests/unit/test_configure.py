@@ -146,12 +146,12 @@ def test_a_bad_answer_writes_nothing(folder: Path) -> None:
 def silent() -> Iterator[tuple[int, int]]:
     """Two ports here: one never takes a connection, as a host that is off; one takes it and says nothing."""
     with ExitStack() as stack:
-        off, mute = (stack.enter_context(socket.socket()) for _ in range(2))
+        off, mute = (stack.enter_context(socket.socket()) for _number in range(2))
         for listener, backlog in ((off, 0), (mute, 5)):
             listener.bind(("127.0.0.1", 0))
             listener.listen(backlog)
         # The first one's queue is full then, and the kernel does not answer who comes next.
-        for _ in range(3):
+        for _number in range(3):
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(off.getsockname())

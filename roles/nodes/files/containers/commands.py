@@ -13,6 +13,7 @@ import getpass
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -244,13 +245,13 @@ def locked(path: str, name: str) -> Iterator[None]:
 
 def run(argv: Sequence[str]) -> int:
     """Run it to its end; the exit code, that of a shell where a signal ended it."""
-    with subprocess.Popen(argv) as process:
-        while True:
-            try:
-                rc = process.wait()
-                break
-            except KeyboardInterrupt:  # it hears Ctrl-C too, and cancels its job; killed, it would leave that
-                continue
+    # It hears Ctrl-C too, and cancels its job; killed, it would leave that. Nothing is raised here: between the end of
+    # the process and its exit code it would cost the latter.
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    try:
+        rc = subprocess.call(argv)
+    finally:
+        signal.signal(signal.SIGINT, before)
     return rc if rc >= 0 else 128 - rc
 
 

@@ -341,7 +341,7 @@ def test_a_rendered_file_is_read_as_it_was_meant(paths: dict[str, list[str]]) ->
     assert {entry.path: {entry.host: entry.settings} for entry in reading.entries} == wanted
 
 
-@given(st.text(st.sampled_from('/ab h()=,-#"\\0123 \t\n\r\v') | st.characters(), max_size=60))
+@given(st.text(st.sampled_from('/ab h()=,-#"\\0123 \t\n\r\v') | st.characters(codec="utf-8"), max_size=60))
 def test_every_text_can_be_read(text: str) -> None:
     reading = read(text)
     assert all(entry.path for entry in reading.entries)
