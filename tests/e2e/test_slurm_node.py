@@ -57,7 +57,8 @@ def nodes(cluster: Cluster) -> Iterator[Nodes]:
     yield nodes
     for name in nodes.names:
         if {"DRAIN", "DOWN", "FAIL"} & set(nodes.show(name)["State"].split("+")):
-            nodes.tell(name, "State=RESUME")
+            # One that is down comes back by itself when its slurmd registers, and refuses this then.
+            cluster.head.shell.run(f"scontrol update NodeName={name} State=RESUME")
         features = before[name]["AvailableFeatures"].replace("(null)", "")
         nodes.tell(name, f"AvailableFeatures={features}", f"ActiveFeatures={features}")
         nodes.tell(name, f"Weight={before[name]['Weight']}", "Comment=", "Extra=")
