@@ -34,7 +34,7 @@ SLURMCTLD = ["systemctl", "is-active", "slurmctld"]
 NVIDIA = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
 
 LOCALE = "/etc/default/locale"
-"""What pam_env reads. On Debian 13 each start of the machine makes it a link to /etc/locale.conf (tmpfiles.d/debian.conf)."""
+"""What pam_env reads. Each start of Debian 13 makes it a link to /etc/locale.conf (tmpfiles.d/debian.conf)."""
 
 CLOUD_HOSTS = "/etc/cloud/templates/hosts.debian.tmpl"
 """What cloud-init writes /etc/hosts from, on Debian and Ubuntu, where it is told to (manage_etc_hosts)."""

@@ -126,7 +126,8 @@ def test_parts_are_those_of_the_gpus_that_stay(run: Run, gpu_host: GpuHost) -> N
 
 def test_another_number_of_parts_is_no_drift(run: Run, gpu_host: GpuHost) -> None:
     before = run(gpu_host("l40s"), shards=8)
-    for known in (before["devices"], []):
+    nothing: list[dict[str, Any]] = []
+    for known in (before["devices"], nothing):
         expected = {"gres": before["gres"], "devices": known}
         after = run(gpu_host("l40s"), shards=4, expected=expected)
         assert (after["node_gres"], after["drift"], after["missing"]) == ("gpu:nvidia_l40s:1,shard:4", [], [])
