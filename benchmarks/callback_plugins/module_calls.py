@@ -56,7 +56,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # ansible-core carries
         looped = "results" in result._result and task.loop is not None
         if action in LOCAL or looped or result._result.get("skipped"):
             return
-        delegated = (result._result.get("_ansible_delegated_vars") or {}).get("ansible_delegated_host")
+        # What the worker made of delegate_to: the result itself names the address alone.
+        delegated = result._task_fields.get("delegate_to")
         self.calls[delegated or result._host.get_name()] += int(result._result.get("attempts", 1))
 
     v2_runner_on_ok = v2_runner_on_unreachable = v2_runner_item_on_ok = v2_runner_item_on_failed = _count
