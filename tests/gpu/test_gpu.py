@@ -242,6 +242,25 @@ def test_a_gpu_that_is_back_brings_the_node_back(cluster: Cluster) -> None:
     assert before == after
 
 
+def test_a_lost_gpu_is_accepted_for_good(cluster: Cluster, prepare: Prepare) -> None:
+    machine = node(cluster, "node1")
+    machine.output(f"cp {DOUBLE}/query.csv {DOUBLE}/whole && sed -i /B1:00.0/d {DOUBLE}/query.csv && rm /dev/nvidia2")
+    accepted = ["-e", "gpu_on_missing=accept"]
+    try:
+        play.site(cluster.inventory, *accepted)
+        # Not drained, and three are the whole from now on, also where the next loss drains.
+        shown = wait_for(lambda: state(cluster, "node1"), lambda found: found[1] == "IDLE")
+        assert shown == ("gpu:a100:3", "IDLE", "")
+        report = prepare()
+        assert play.changes(report) == set()
+        assert "missing" not in said(report)
+    finally:
+        machine.output(f"mv {DOUBLE}/whole {DOUBLE}/query.csv && mknod -m 666 /dev/nvidia2 c 240 2")
+        play.site(cluster.inventory)
+    back = wait_for(lambda: state(cluster, "node1"), lambda found: found[1] == "IDLE")
+    assert back == ("gpu:a100:4", "IDLE", "")
+
+
 def test_slurmd_waits_for_the_devices(cluster: Cluster) -> None:
     machine = node(cluster, "node1")
     machine.output("rm /dev/nvidia3")
