@@ -88,9 +88,9 @@ def _names() -> list[str]:
 
 
 def _read(path: str) -> dict[str, Any]:
-    """A note; empty for what is none, such as one that was half written when the power went."""
+    """A note; empty for what is none, such as one that was half written when the power went, or that only root may read."""
     try:
         note: dict[str, Any] = json.loads(read_whole(path))
-    except ValueError:
+    except (OSError, ValueError):
         return {}
     return note if isinstance(note, dict) and set(note) == {"digest", "stamps", "units"} else {}

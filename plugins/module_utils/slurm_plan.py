@@ -25,7 +25,7 @@ LOST_BY = ("credtype", "jobcontainertype", "proctracktype", "selecttype", "switc
 
 HIDDEN = "[not shown]"
 
-_PASSWORD = re.compile(r"""(?i)\b(\w*pass[ \t]*=[ \t]*)("[^"\n]*"|\S+)""")
+_PASSWORD = re.compile(r"""(?i)\b(\w*(?:pass(?:word|wd)?|secret|token)[ \t]*=[ \t]*)("[^"\n]*"|\S+)""")
 
 
 class Job(NamedTuple):

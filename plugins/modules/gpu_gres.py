@@ -261,6 +261,8 @@ class Host(NamedTuple):
     found: Found
     naming: Naming
     groups: tuple[gres.GresGroup, ...]
+    aside: frozenset[str] = frozenset()
+    """Bus ids and UUIDs of GPUs that are parts of processors, and left out."""
 
 
 def find(run: Runner, tree: Tree) -> Found:
@@ -316,15 +318,16 @@ def look(run: Runner, tree: Tree, params: Mapping[str, Any]) -> Host:
     groups = gpu.gres_groups(kept, naming, {"mps": params["mps"], "shard": params["shards"]}, version)
     # As strict as with what people declare: a type from type_names may be one that no job could ask for.
     gres.parse_all([gpu.record(group) for group in groups], "gpu_gres")
-    return Host(Found(kept, findings), naming, groups)
+    aside = {name.lower() for device in there if device not in kept for name in (device.bus_id, device.uuid) if name}
+    return Host(Found(kept, findings), naming, groups, frozenset(aside))
 
 
 def differences(run: Runner, host: Host, params: Mapping[str, Any]) -> dict[str, list[str]]:
     """What differs from what was expected and from slurmctld, as `drift` and `missing`."""
     expected = params["expected"] or {"gres": [], "devices": []}
     said = gpu.counts(gres.parse_all(expected["gres"], "expected: gres"))
-    ignore = ignored(params)
-    known = [entry for entry in expected["devices"] if ignore.isdisjoint(known_names(entry))]
+    aside = ignored(params) | host.aside
+    known = [entry for entry in expected["devices"] if aside.isdisjoint(known_names(entry))]
     found = gpu.counts(host.groups)
     # Parts are not found, but asked for: another number is no drift, and fewer are no loss.
     devices = {kind: number for kind, number in found.items() if kind not in gpu.SHARED}
@@ -332,7 +335,7 @@ def differences(run: Runner, host: Host, params: Mapping[str, Any]) -> dict[str,
     gone = gpu.missing(known, host.found.devices, host.naming, bool(params["mig"]))
     drift = gpu.drift("expected", wanted, devices, gone) if wanted or known else []
     missing = list(dict.fromkeys(gone.values()))
-    if not known:
+    if not expected["devices"]:
         missing = [f"{number - found[kind]} {kind}" for kind, number in wanted.items() if devices.get(kind, 0) < number]
     if params["node"]:
         drift += gpu.drift("slurmctld has", controller_gres(run, params["node"]), found, gone)

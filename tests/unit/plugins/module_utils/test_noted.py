@@ -105,6 +105,13 @@ def test_a_note_that_is_none(folders: Path, text: str) -> None:
     assert noted.standing(nobody) == {}
 
 
+def test_a_note_that_cannot_be_read(folders: Path) -> None:
+    noted.keep("x", "d1", {}, [])
+    (folders / "noted" / "x").unlink()
+    (folders / "noted" / "x").mkdir()
+    assert noted.standing(nobody) == {}
+
+
 def test_units(folders: Path) -> None:
     """One question for the units of all notes; a note counts when its own run with the files that are in place."""
     noted.keep("x", "d1", noted.stamps([]), ["one"])

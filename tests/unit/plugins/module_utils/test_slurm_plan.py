@@ -346,6 +346,22 @@ def test_as_text() -> None:
     assert slurm_plan.as_text(plan([]), []) == "slurmctld: none\n"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "JobCompPass=s3cret",
+        'StoragePass = "s3cret and more"',
+        "JobCompParams=host=db,password=s3cret",
+        "password = s3cret",
+        "api_token=s3cret",
+    ],
+)
+def test_a_text_is_shown_without_passwords(line: str) -> None:
+    shown = slurm_plan.shown_text(f"ClusterName=lab\n{line}\nMaxJobCount=9\n")
+    assert "s3cret" not in shown and shown.count("[not shown]") == 1
+    assert shown.startswith("ClusterName=lab\n") and shown.endswith("\nMaxJobCount=9\n")
+
+
 def test_passwords_are_not_shown() -> None:
     found = [
         *between({"slurm.conf": BASE + "JobCompPass=old1\n"}, {"slurm.conf": BASE + "JobCompPass=new1\n"}),

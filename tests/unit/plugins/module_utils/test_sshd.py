@@ -17,6 +17,12 @@ INCLUDE = "Include /etc/ssh/sshd_config.d/*.conf\n"
         ("", True),
         ("# x\nInclude /etc/ssh/sshd_config.d/*.conf\nPort 22\n", True),
         ("  include /etc/ssh/first.conf /etc/ssh/sshd_config.d/*.conf\n", True),
+        # As sshd_config(5) has it, too: without a folder it is /etc/ssh, quotes, an equals sign, other patterns.
+        ("Include sshd_config.d/*.conf # ours\n", True),
+        ('Include "/etc/ssh/sshd_config.d/*"\n', True),
+        ("Include=/etc/ssh/sshd_config.d/[0-9]*.conf\n", True),
+        ("Include /etc/ssh/sshd_config.d/50-*.conf\n", False),
+        ('Include "/etc/ssh/sshd_config.d/*.conf\n', False),
         ("Port 22\n#Include /etc/ssh/sshd_config.d/*.conf\n", False),
         ("Port 22\nMatch User ada\n  Include /etc/ssh/sshd_config.d/*.conf\n", False),
     ],

@@ -105,6 +105,11 @@ def test_amd_in_a_desktop(run: Run, gpu_host: GpuHost) -> None:
     result = run(host)
     assert (result["node_gres"], result["findings"]) == ("gpu:amd_gfx1100:1", [])
     assert run(host, integrated=True)["node_gres"] == "gpu:amd_gfx1100:1,gpu:amd_gfx1036:1"
+    # What was taken in once and is left out now is no loss, also where it was all that there was.
+    for further in ({}, {"ignore": ["0000:03:00.0"]}):
+        before = run(host, integrated=True, **further)
+        expected = {"gres": before["gres"], "devices": before["devices"]}
+        assert run(host, expected=expected, **further)["missing"] == []
     alone = run(host, ignore=["0000:03:00.0"])
     assert (alone["node_gres"], alone["findings"]) == (
         "",
