@@ -66,6 +66,27 @@ def extra(wanted: Cluster, live: Configuration, changes: Sequence[Change]) -> di
     }
 
 
+def left(wanted: Cluster, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what was `extra` once, what the data still lacks; empty where it has all. What it has is no longer foreign."""
+    spelled = {key.lower() for key in wanted.config}
+    names = {str(node.get("NodeName")) for node in wanted.nodes}
+    nodes = [node for node in more["nodes"] if node["NodeName"] not in names]
+    # GPUs of a node that is nowhere any more would be lines about nobody.
+    there = {EVERY_NODE, *names, *(node["NodeName"] for node in nodes)}
+    described = {name for line in wanted.gres for name in hostlist.expand(line.get("NodeName", ""))}
+    described |= {EVERY_NODE for line in wanted.gres if "NodeName" not in line}
+    still = {
+        "config": {key: value for key, value in more["config"].items() if key.lower() not in spelled},
+        "nodes": nodes,
+        "partitions": _without(wanted.partitions, more["partitions"]),
+        "nodesets": _without(wanted.nodesets, more["nodesets"]),
+        "cgroup": _without(wanted.cgroup, more["cgroup"]),
+        "gres": _lines_of(there - described, more["gres"]),
+        "plugstack": [line for line in more["plugstack"] if line not in wanted.plugstack],
+    }
+    return still if any(still.values()) else {}
+
+
 def kept(wanted: Cluster, more: Mapping[str, Any], changes: Sequence[Change]) -> Cluster:
     """The wanted data, and under it what was `extra` once; `changes` lead from the live files to what is wanted."""
     spelled = {key.lower() for key in wanted.config}

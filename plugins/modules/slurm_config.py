@@ -362,7 +362,7 @@ def wanted_texts(
     wanted = slurm_files.read(texts, version)
     changes = slurm_files.diff(live, wanted)
     if params["adopt"] == "keep":
-        more = slurm_adopt.extra(cluster, live, changes) if foreign else noted
+        more = slurm_adopt.extra(cluster, live, changes) if foreign else slurm_adopt.left(cluster, noted)
         return render(slurm_adopt.kept(cluster, more, changes)), more
     if not foreign:
         # What was kept until now; other things that are gone were in the data once.
@@ -569,8 +569,8 @@ def configure(module: AnsibleModule, run: Runner) -> tuple[dict[str, Any], Mappi
     }
     follows = params["state"] != "planned" and not module.check_mode
     if not acts:
-        if follows and not case.kept:
-            kept.write({})
+        if follows and case.kept != kept.read():
+            kept.write(case.kept)
         return result, case.there, case
     if params["state"] != "planned":
         refuse_losses(plan, params["max_jobs_at_risk"])

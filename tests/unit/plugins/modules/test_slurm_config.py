@@ -622,6 +622,24 @@ def test_what_was_kept_stays_until_the_data_has_it(host: Host) -> None:
     assert host.use(*LIVE, *QUEUE, state="planned")["plan"]["action"] == "reconfigure"
 
 
+def test_what_is_in_the_data_by_now_goes_with_it(host: Host) -> None:
+    """As a node that was decommissioned after it had been put into the inventory."""
+    host.put(FOREIGN + "NodeName=old CPUs=2\nPartitionName=x Nodes=old\n")
+    (host.etc / "gres.conf").write_text("NodeName=old Name=gpu File=/dev/gpu0\n", encoding="utf-8")
+    host.use(*LIVE, *QUEUE, *DESCRIBED_ANEW, adopt="keep")
+    nodes = [*OPTIONS["nodes"], {"NodeName": "old", "NodeAddr": "old", "CPUs": 2}]
+    partitions = {**OPTIONS["partitions"], "x": {"Nodes": "old"}}
+    assert not host.use(*LIVE, adopt="keep", nodes=nodes, partitions=partitions)["changed"]
+    # Its GPUs are in no data, and stay as long as it is there.
+    assert "NodeName=old" in host.texts()["gres.conf"]
+    changes = host.use(*LIVE, *QUEUE, adopt="keep", state="planned")["plan"]["changes"]
+    assert {(change["kind"], change["name"]) for change in changes} >= {
+        ("node", "old"),
+        ("partition", "x"),
+        ("gres.conf", "old"),
+    }
+
+
 def test_what_was_kept_goes_when_it_is_dropped(host: Host) -> None:
     host.put(FOREIGN)
     host.use(*LIVE, *QUEUE, *DESCRIBED_ANEW, adopt="keep")
