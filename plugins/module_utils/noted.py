@@ -88,7 +88,7 @@ def _names() -> list[str]:
 
 
 def _read(path: str) -> dict[str, Any]:
-    """A note; empty for what is none, such as one that was half written when the power went, or that only root may read."""
+    """A note; empty for what is none, such as one half written when the power went, or one that only root may read."""
     try:
         note: dict[str, Any] = json.loads(read_whole(path))
     except (OSError, ValueError):

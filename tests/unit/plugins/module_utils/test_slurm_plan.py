@@ -358,8 +358,10 @@ def test_as_text() -> None:
 )
 def test_a_text_is_shown_without_passwords(line: str) -> None:
     shown = slurm_plan.shown_text(f"ClusterName=lab\n{line}\nMaxJobCount=9\n")
-    assert "s3cret" not in shown and shown.count("[not shown]") == 1
-    assert shown.startswith("ClusterName=lab\n") and shown.endswith("\nMaxJobCount=9\n")
+    assert "s3cret" not in shown
+    assert shown.count("[not shown]") == 1
+    assert shown.startswith("ClusterName=lab\n")
+    assert shown.endswith("\nMaxJobCount=9\n")
 
 
 def test_passwords_are_not_shown() -> None:
