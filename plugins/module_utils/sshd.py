@@ -24,7 +24,7 @@ KEYWORDS = {
 }
 """What that file may set, by the name in lower case."""
 
-_INCLUDE = re.compile(r"^\s*include(?:\s*=\s*|\s+)(.*)", re.IGNORECASE | re.MULTILINE)
+_INCLUDE = re.compile(r"^[ \t]*include(?:[ \t]*=[ \t]*|[ \t]+)(.*)", re.IGNORECASE | re.MULTILINE)
 _MATCH = re.compile(r"^\s*match\s", re.IGNORECASE | re.MULTILINE)
 
 
