@@ -84,4 +84,4 @@ def test_the_machine_that_ansible_runs_on_does_not_restart(lab: Lab) -> None:
     finally:
         node.output("rm /run/reboot-required")
     assert (run.rc, run.changed) == (0, 0), run.said
-    assert "node1: a restart is due, and Ansible runs there" in run.said
+    assert "node1: a restart is due (/run/reboot-required), and Ansible runs there" in run.said
