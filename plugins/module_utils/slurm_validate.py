@@ -19,8 +19,8 @@ from typing import Iterable, Mapping, NamedTuple
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Runner, require
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_conf import ConfigError
 
-SECONDS = 10
-"""How long the private slurmctld has to start; it takes 0.2 s, and a second with 1,000 nodes."""
+SECONDS = 60
+"""How long the private slurmctld has to start; it takes 0.2 s, and a second with 1,000 nodes, but a head may be busy."""
 
 # getaddrinfo wants a host that has an address besides the loopback's (AI_ADDRCONFIG); RFC 5737 keeps this one free.
 ADDRESS = "192.0.2.254"
@@ -54,6 +54,7 @@ kill -9 $pid 2>/dev/null
 cat "$1/out" "$1/log" 2>/dev/null
 exit 98
 """
+_SILENT = f"slurmctld ended, or did not start within {SECONDS} s, and said nothing of why"
 _NO_NAMESPACE = (97, 126, 127)
 _COMPLAINT = re.compile(r"\b(fatal|error)\b")
 # What a slurmctld says that starts without its state, mail program or MPI library.
@@ -126,7 +127,7 @@ def judge(run: Runner, folder: str) -> Verdict:
         return Verdict("deep", [], partitions, nodes)
     if deep.rc == 98:
         lines = [line for line in deep.stdout.splitlines() if _COMPLAINT.search(line) and not _HARMLESS.search(line)]
-        return Verdict("deep", list(dict.fromkeys(_bare(line) for line in lines)) or ["slurmctld did not start"])
+        return Verdict("deep", list(dict.fromkeys(_bare(line) for line in lines)) or [_SILENT])
     syntax = run(["env", f"SLURM_CONF={folder}/slurm.conf", "scontrol", "show", "hostnames", "localhost"])
     if syntax.rc == 0:
         return Verdict("syntax", [])

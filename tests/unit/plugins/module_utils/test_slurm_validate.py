@@ -106,7 +106,9 @@ def test_bad_in_the_deep_check() -> None:
 
 @pytest.mark.parametrize("said", ["", "slurmctld: error: Could not open job state file\n"])
 def test_a_slurmctld_that_ends_without_a_word(said: str) -> None:
-    assert judge(FakeRunner((98, said)), "/tmp/x") == Verdict("deep", ["slurmctld did not start"])
+    assert judge(FakeRunner((98, said)), "/tmp/x") == Verdict(
+        "deep", ["slurmctld ended, or did not start within 60 s, and said nothing of why"]
+    )
 
 
 # The script's own code, unshare without the right, and no unshare.
