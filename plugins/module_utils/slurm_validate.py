@@ -20,7 +20,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import Run
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_conf import ConfigError
 
 SECONDS = 60
-"""How long the private slurmctld has to start; it takes 0.2 s, and a second with 1,000 nodes, but a head may be busy."""
+"""How long the private slurmctld has to start: it takes 0.2 s, or a second with 1,000 nodes, but a head may be busy."""
 
 # getaddrinfo wants a host that has an address besides the loopback's (AI_ADDRCONFIG); RFC 5737 keeps this one free.
 ADDRESS = "192.0.2.254"
