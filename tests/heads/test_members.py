@@ -18,7 +18,7 @@ import pytest
 from ..e2e import play
 from ..e2e.cluster import Cluster, Machine, wait_for
 from ..e2e.fingerprint import differences, fingerprint
-from .pair import Job, as_user, docker, hosts_with, new_job, ping
+from .pair import Job, as_user, docker, hosts_with, new_job, ping, states
 
 CHANGE = ("-e", json.dumps({"cluster_partitions": {"main": {"MaxTime": "03:00:00"}}}))
 CONFIGURE, FOLLOW = "Configure Slurm", "Have the other heads follow"
@@ -60,6 +60,8 @@ def shared(head: Machine) -> list[str]:
 
 
 def test_heads_make_the_same_plan(cluster: Cluster, heads: tuple[Machine, Machine], more: tuple[str, ...]) -> None:
+    # The first head has just come back, and has not heard of all nodes.
+    assert "unknown" not in wait_for(lambda: states(heads[0]), lambda found: "unknown" not in found, 60)
     before = fingerprint(cluster)
     report = play.run(play.command("ansible-playbook", "-i", cluster.inventory, *more, *CHANGE, PLANNED))
     first, second = [result["plan"] for result in said(report, CONFIGURE)]
