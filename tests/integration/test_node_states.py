@@ -19,7 +19,9 @@ PROGRAMS = f"""
 for name in suspend resume reboot; do
     printf '#!/bin/sh\\necho %s "$@" >>{CALLS}\\n' $name >/usr/local/bin/$name
 done
-echo 'systemd-run --quiet --on-active=2 systemctl restart slurmd' >>/usr/local/bin/reboot
+# Without an accuracy of its own a timer may be a minute late.
+when='--on-active=2 --timer-property=AccuracySec=100ms'
+echo "systemd-run --quiet $when systemctl restart slurmd" >>/usr/local/bin/reboot
 chmod +x /usr/local/bin/suspend /usr/local/bin/resume /usr/local/bin/reboot
 install -m 0666 /dev/null {CALLS}
 """
