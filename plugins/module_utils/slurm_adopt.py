@@ -53,54 +53,49 @@ def missing(live: Configuration, wanted: Configuration, changes: Sequence[Change
 def extra(wanted: Cluster, live: Configuration, changes: Sequence[Change]) -> dict[str, Any]:
     """What only the live files have, by the option of slurm_config that would hold it; JSON can, too."""
     there = live.slurm.cluster()
-    spelled = {key.lower() for key in wanted.config}
-    names = {str(node.get("NodeName")) for node in wanted.nodes}
-    return {
-        "config": {key: value for key, value in there.config.items() if key.lower() not in spelled},
-        "nodes": [node for node in there.nodes if node["NodeName"] not in names],
-        "partitions": _without(wanted.partitions, there.partitions),
-        "nodesets": _without(wanted.nodesets, there.nodesets),
-        "cgroup": _without(wanted.cgroup, live.cgroup),
-        "gres": _lines_of(_gone(changes), live.gres),
-        "plugstack": [line for line in live.plugstack if line not in wanted.plugstack],
-    }
+    gres = _lines_of(_gone(changes), live.gres)
+    more = {**there._asdict(), "cgroup": live.cgroup, "gres": gres, "plugstack": live.plugstack}
+    return _lacking(wanted, more)
 
 
 def left(wanted: Cluster, more: Mapping[str, Any]) -> dict[str, Any]:
     """Of what was `extra` once, what the data still lacks; empty where it has all. What it has is no longer foreign."""
-    spelled = {key.lower() for key in wanted.config}
-    names = {str(node.get("NodeName")) for node in wanted.nodes}
-    nodes = [node for node in more["nodes"] if node["NodeName"] not in names]
+    still = _lacking(wanted, more)
     # GPUs of a node that is nowhere any more would be lines about nobody.
-    there = {EVERY_NODE, *names, *(node["NodeName"] for node in nodes)}
+    there = {EVERY_NODE, *(str(node.get("NodeName")) for node in [*wanted.nodes, *still["nodes"]])}
     described = {name for line in wanted.gres for name in hostlist.expand(line.get("NodeName", ""))}
     described |= {EVERY_NODE for line in wanted.gres if "NodeName" not in line}
-    still = {
-        "config": {key: value for key, value in more["config"].items() if key.lower() not in spelled},
-        "nodes": nodes,
-        "partitions": _without(wanted.partitions, more["partitions"]),
-        "nodesets": _without(wanted.nodesets, more["nodesets"]),
-        "cgroup": _without(wanted.cgroup, more["cgroup"]),
-        "gres": _lines_of(there - described, more["gres"]),
-        "plugstack": [line for line in more["plugstack"] if line not in wanted.plugstack],
-    }
+    still["gres"] = _lines_of(there - described, more["gres"])
     return still if any(still.values()) else {}
 
 
 def kept(wanted: Cluster, more: Mapping[str, Any], changes: Sequence[Change]) -> Cluster:
     """The wanted data, and under it what was `extra` once; `changes` lead from the live files to what is wanted."""
-    spelled = {key.lower() for key in wanted.config}
-    names = {str(node.get("NodeName")) for node in wanted.nodes}
-    config = {key: value for key, value in more["config"].items() if key.lower() not in spelled}
+    lacking = _lacking(wanted, more)
     return wanted._replace(
-        config={**config, **wanted.config},
-        nodes=[*wanted.nodes, *(node for node in more["nodes"] if node["NodeName"] not in names)],
+        config={**lacking["config"], **wanted.config},
+        nodes=[*wanted.nodes, *lacking["nodes"]],
         partitions={**more["partitions"], **wanted.partitions},
         nodesets={**more["nodesets"], **wanted.nodesets},
         cgroup={**more["cgroup"], **wanted.cgroup},
         gres=[*_lines_of(_gone(changes), more["gres"]), *wanted.gres],
-        plugstack=[*(line for line in more["plugstack"] if line not in wanted.plugstack), *wanted.plugstack],
+        plugstack=[*lacking["plugstack"], *wanted.plugstack],
     )
+
+
+def _lacking(wanted: Cluster, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Of such a map what the wanted data lacks, by name; lines of gres.conf, which have none, as they are."""
+    spelled = {key.lower() for key in wanted.config}
+    names = {str(node.get("NodeName")) for node in wanted.nodes}
+    return {
+        "config": {key: value for key, value in more["config"].items() if key.lower() not in spelled},
+        "nodes": [node for node in more["nodes"] if node["NodeName"] not in names],
+        "partitions": _without(wanted.partitions, more["partitions"]),
+        "nodesets": _without(wanted.nodesets, more["nodesets"]),
+        "cgroup": _without(wanted.cgroup, more["cgroup"]),
+        "gres": more["gres"],
+        "plugstack": [line for line in more["plugstack"] if line not in wanted.plugstack],
+    }
 
 
 def yaml_lines(data: Mapping[str, Any], indent: str = "") -> list[str]:

@@ -555,7 +555,8 @@ def configure(module: AnsibleModule, run: Runner) -> tuple[dict[str, Any], Mappi
     check_keys(params, version)
     host = slurm_validate.hostname()
     kept = Note(os.path.join(params["state_path"], slurm_generations.KEPT))
-    case = make_case(params, run, controller, files, restarts.read(), kept.read(), version, host)
+    noted = kept.read()
+    case = make_case(params, run, controller, files, restarts.read(), noted, version, host)
     plan = case.plan
     controller.among(case.wanted.controllers, host)
     refuse_two_clusters(case, host, params["followers"])
@@ -569,7 +570,7 @@ def configure(module: AnsibleModule, run: Runner) -> tuple[dict[str, Any], Mappi
     }
     follows = params["state"] != "planned" and not module.check_mode
     if not acts:
-        if follows and case.kept != kept.read():
+        if follows and case.kept != noted:
             kept.write(case.kept)
         return result, case.there, case
     if params["state"] != "planned":

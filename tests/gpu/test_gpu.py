@@ -177,6 +177,15 @@ def test_a_node_with_half_a_layout_stays_drained(cluster: Cluster, prepare: Prep
 # --- lost and found again ---------------------------------------------------------------------------------------------
 
 
+def lose(machine: Machine) -> None:
+    """A GPU falls off the bus."""
+    machine.output(f"cp {DOUBLE}/query.csv {DOUBLE}/whole && sed -i /B1:00.0/d {DOUBLE}/query.csv && rm /dev/nvidia2")
+
+
+def find_again(machine: Machine) -> None:
+    machine.output(f"mv {DOUBLE}/whole {DOUBLE}/query.csv && mknod -m 666 /dev/nvidia2 c 240 2")
+
+
 def test_gpus_with_other_bus_ids_are_not_lost(cluster: Cluster, prepare: Prepare) -> None:
     """As after a network card was put beside them."""
     machine = node(cluster, "node1")
@@ -191,7 +200,7 @@ def test_gpus_with_other_bus_ids_are_not_lost(cluster: Cluster, prepare: Prepare
 
 def test_a_lost_gpu_drains_the_node(cluster: Cluster) -> None:
     machine = node(cluster, "node1")
-    machine.output(f"cp {DOUBLE}/query.csv {DOUBLE}/whole && sed -i /B1:00.0/d {DOUBLE}/query.csv && rm /dev/nvidia2")
+    lose(machine)
     before = lives(cluster)
     report = play.site(cluster.inventory)
     assert f"WARNING: node1: gpu:a100: expected 4, found 3: {LOST} missing" in said(report)
@@ -231,7 +240,7 @@ def test_a_job_that_meets_a_lost_gpu_is_refused_by_the_prolog(cluster: Cluster) 
 
 def test_a_gpu_that_is_back_brings_the_node_back(cluster: Cluster) -> None:
     machine = node(cluster, "node1")
-    machine.output(f"mv {DOUBLE}/whole {DOUBLE}/query.csv && mknod -m 666 /dev/nvidia2 c 240 2")
+    find_again(machine)
     before = lives(cluster)
     play.site(cluster.inventory)
     back = wait_for(lambda: state(cluster, "node1")[:2], lambda shown: shown == ("gpu:a100:4", "IDLE"))
@@ -244,7 +253,7 @@ def test_a_gpu_that_is_back_brings_the_node_back(cluster: Cluster) -> None:
 
 def test_a_lost_gpu_is_accepted_for_good(cluster: Cluster, prepare: Prepare) -> None:
     machine = node(cluster, "node1")
-    machine.output(f"cp {DOUBLE}/query.csv {DOUBLE}/whole && sed -i /B1:00.0/d {DOUBLE}/query.csv && rm /dev/nvidia2")
+    lose(machine)
     accepted = ["-e", "gpu_on_missing=accept"]
     try:
         play.site(cluster.inventory, *accepted)
@@ -255,7 +264,7 @@ def test_a_lost_gpu_is_accepted_for_good(cluster: Cluster, prepare: Prepare) -> 
         assert play.changes(report) == set()
         assert "missing" not in said(report)
     finally:
-        machine.output(f"mv {DOUBLE}/whole {DOUBLE}/query.csv && mknod -m 666 /dev/nvidia2 c 240 2")
+        find_again(machine)
         play.site(cluster.inventory)
     back = wait_for(lambda: state(cluster, "node1"), lambda found: found[1] == "IDLE")
     assert back == ("gpu:a100:4", "IDLE", "")
