@@ -68,6 +68,11 @@ options:
         type: list
         elements: str
         default: []
+      perhaps:
+        description: Packages of which it is not known yet whether they are needed; only whether they are there is told.
+        type: list
+        elements: str
+        default: []
       held:
         description: Patterns of packages that must not change their version by themselves.
         type: list
@@ -116,8 +121,8 @@ survey:
   description:
     - C(architecture), C(python), C(cpus), C(memory_mb), C(disks) (C(size_gb) and C(free_gb) by path; a path that does
       not answer is left out), C(kernel), C(gpus).
-    - C(packages) with those C(there) of the needed ones, what is C(lacking) (not there, left half done, or held and not
-      held where it should be otherwise), and the C(strangers) that are installed.
+    - C(packages) with those C(there) of the needed ones and of those that perhaps are, what is C(lacking) (not there,
+      left half done, or held and not held where it should be otherwise), and the C(strangers) that are installed.
     - C(munge), the SHA-256 of the key that munged runs with; empty where it does not run, or others can read the key.
     - C(account), whether it is there as it has to be, and C(conflicts) with it.
     - C(groups), their numbers by name.
@@ -190,6 +195,7 @@ def main() -> None:
                 "default": {},
                 "options": {
                     "needed": {"type": "list", "elements": "str", "default": []},
+                    "perhaps": {"type": "list", "elements": "str", "default": []},
                     "held": {"type": "list", "elements": "str", "default": []},
                     "hold": {"type": "bool", "default": True},
                     "strangers": {"type": "list", "elements": "str", "default": []},
@@ -216,6 +222,8 @@ def main() -> None:
     there = packages.parse(run_if_there(packages.QUERY).stdout)
     installed, asked = packages.installed(there), params["packages"]
     lacking = packages.lacking(there, asked["needed"], asked["held"], asked["hold"])
+    wanted = [*asked["needed"], *asked["perhaps"]]
+    not_there = {*lacking, *packages.missing(wanted, there)}
     source, fstype = host_survey.mount_at(share, read_file("/proc/self/mounts"))
     users = {entry.pw_name: entry.pw_uid for entry in pwd.getpwall()}
     groups = {entry.gr_name: entry.gr_gid for entry in grp.getgrall()}
@@ -234,7 +242,7 @@ def main() -> None:
             "gpus": host_survey.gpus(run_if_there, read_file),
             "slurm": host_survey.slurm(run_if_there, installed),
             "packages": {
-                "there": [name for name in asked["needed"] if name not in lacking],
+                "there": [name for name in wanted if name not in not_there],
                 "lacking": lacking,
                 "strangers": packages.matching(installed, asked["strangers"]),
             },

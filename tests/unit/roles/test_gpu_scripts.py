@@ -117,3 +117,17 @@ def test_cards_get_into_containers(role_value: Values, said: dict[str, Any], ven
     found = {"devices": [{"vendor": vendor, "uuid": "GPU-1"}]}
     value = role_value("gpu", "__gpu_into_containers", **{"__cluster_packages": [], "__gpu_found": found, **said})
     assert value == packages
+
+
+@pytest.mark.parametrize(
+    ("said", "perhaps"),
+    [
+        ({"nodes_containers": True}, ["libnvidia-container-tools"]),
+        ({"nodes_containers": True, "gpu_container_packages": ["mine"]}, ["mine"]),
+        ({"nodes_containers": False}, []),
+        ({"nodes_containers": True, "groups": {"gpu": ["n2"]}}, []),
+        ({"nodes_containers": True, "groups": {}}, []),
+    ],
+)
+def test_the_survey_looks_for_what_cards_may_need(role_value: Values, said: dict[str, Any], perhaps: list[str]) -> None:
+    assert role_value("common", "__common_perhaps", **{"groups": {"gpu": ["n1"]}, **said}) == perhaps

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils import host_survey as survey
-from ansible_collections.aicluster.slurm.plugins.module_utils import noted, people
+from ansible_collections.aicluster.slurm.plugins.module_utils import noted, packages, people
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.module_utils.packages import Package
 from ansible_collections.aicluster.slurm.plugins.modules import host_survey
@@ -298,6 +298,8 @@ def test_module(
         return Result(list(argv), 1, "", "")
 
     monkeypatch.setattr(host_survey, "module_runner", lambda _module: run)
+    there = {"enroot": Package("install", "installed", "4.1.2-1")} if check else {}
+    monkeypatch.setattr(packages, "parse", lambda _text: there)
     monkeypatch.setattr(survey, "CLOUD_HOSTS", str(tmp_path / ("file" if check else "none")))
     monkeypatch.setattr(noted, "FOLDER", str(tmp_path / "noted"))
     monkeypatch.setattr(people, "RECORD", str(tmp_path / "file"))
@@ -310,7 +312,7 @@ def test_module(
         "share": str(tmp_path),
         "state_path": str(tmp_path) if check else "",
         "account": ACCOUNT,
-        "packages": {"needed": ["munge"], "strangers": ["slurm-smd*"]},
+        "packages": {"needed": ["munge"], "perhaps": ["enroot", "pyxis"], "strangers": ["slurm-smd*"]},
     }
     before = time.time()
     with module_arguments(arguments), pytest.raises(SystemExit) as end:
@@ -333,7 +335,7 @@ def test_module(
     assert found["munge"] == ""
     # Debian's link leads nowhere before there is a locale.
     assert found["locale"] == str(tmp_path / ("file" if check else "none"))
-    # There is no dpkg here that answers.
-    assert found["packages"] == {"there": [], "lacking": ["munge"], "strangers": []}
+    # What may be needed is told where it is there, and is not missed where it is not.
+    assert found["packages"] == {"there": list(there), "lacking": ["munge"], "strangers": []}
     assert found["disks"][str(tmp_path)]["size_gb"] > 0
     assert found["share"] == {"source": "", "fstype": "", "hides": ["file", "locale"]}
