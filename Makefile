@@ -70,7 +70,7 @@ vm: setup ## The scenario in virtual machines with kernels of their own (SUITE=t
 	@echo "== molecule: vm on $(SUITE), $(VM_PARTS)"
 	@molecule test -s vm
 
-chaos: setup hosts ## First deploys that are killed or frozen in the middle, each then repaired by one run (SEEDS="1 2 5")
+chaos: setup hosts ## First deploys that are killed or frozen in the middle, each then repaired by one run (SEEDS=1,2,5)
 	@PYTHONPATH=benchmarks .venv/bin/python tests/chaos/chaos.py $(SEEDS)
 
 bench: setup hosts ## How long a deploy takes beside a bare shell script, and how many module calls (quiet machine, 3 and 8 hosts)

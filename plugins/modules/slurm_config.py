@@ -494,6 +494,16 @@ def _difference(header: str, before: str, after: str) -> dict[str, str]:
     return {"before_header": header, "after_header": header, "before": before, "after": after}
 
 
+def readable_secrets(configuration: slurm_files.Configuration) -> list[str]:
+    """Warnings of a password in slurm.conf; that of accounting is slurmdbd's own (slurm.conf(5), JobCompPass)."""
+    return [
+        f"slurm.conf: {key}: found a password, which every user of the cluster can read there; accepted with this"
+        " warning. slurmdbd, which has its password in a file of its own, keeps the jobs, too"
+        for key in ("JobCompPass",)
+        if configuration.value(key)
+    ]
+
+
 def shared_state(configuration: slurm_files.Configuration) -> str:
     """Where several controllers have their state; empty for one alone."""
     return str(configuration.value("StateSaveLocation") or "") if len(configuration.controllers) > 1 else ""
@@ -540,7 +550,8 @@ def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
     now, before = shared_state(case.wanted), shared_state(case.in_use)
     if module.params["state"] != "planned" and (module.params["followed"] or before not in ("", now)):
         told = for_the_others(module, texts, now, before)
-        result.update(told, changed=result["changed"] or told["changed"])
+        changed, warnings = result["changed"] or told["changed"], [*result["warnings"], *told["warnings"]]
+        result.update(told, changed=changed, warnings=warnings)
     return result
 
 
@@ -566,6 +577,7 @@ def configure(module: AnsibleModule, run: Runner) -> tuple[dict[str, Any], Mappi
         "plan": {**slurm_plan.as_data(plan), "overrides_lost": []},
         "validated": "none",
         "commands": controller.commands,
+        "warnings": readable_secrets(case.wanted),
         "diff": [],
     }
     follows = params["state"] != "planned" and not module.check_mode

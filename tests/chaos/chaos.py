@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: aicluster.slurm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""First deploys that are disturbed, and one full run that has to make good: `make chaos SEEDS="1 2 3"`.
+"""First deploys that are disturbed, and one full run that has to make good: `make chaos SEEDS=1,2,3`.
 
 Each seed gets three fresh hosts (a head, two nodes) that are reached by ssh. While site.yml deploys them for the first
 time, ansible-playbook is killed (-9), or a host is while its dpkg runs, or a node is frozen. Where and when is drawn by
@@ -186,4 +186,4 @@ def main(seeds: Sequence[int]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(1 if main([int(text) for text in sys.argv[1:]] or range(1, 26)) else 0)
+    sys.exit(1 if main([int(seed) for text in sys.argv[1:] for seed in text.split(",")] or range(1, 26)) else 0)

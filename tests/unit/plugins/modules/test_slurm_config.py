@@ -234,6 +234,9 @@ def test_a_password_that_changes_is_not_shown(host: Host) -> None:
     file, plan = result["diff"]
     assert file["before"] == file["after"]
     assert "JobCompPass=[not shown]" in file["after"]
+    (warning,) = result["warnings"]
+    assert warning.startswith("slurm.conf: JobCompPass: found a password")
+    assert "s3cret" not in warning
     assert "JobCompPass: [not shown] -> [not shown]" in plan["after"]
 
 
