@@ -4,8 +4,9 @@
 """What grows with the number of nodes: `.venv/bin/python benchmarks/scale.py` (docs/scaling.md holds what it printed).
 
 Seconds and peak memory (MB) of: the files and the plan for 10,000 nodes; the inventory plugin for 10,000 and 100,000
-hosts; the modules slurm_config and slurm_node on a real slurmctld that knows 1,000 nodes, none of which runs. For the
-modules it is what the process on the head takes, and then the whole task as the person at the control host sees it.
+hosts; the modules slurm_config and slurm_node on a real slurmctld that knows 1,000 nodes, none of which runs; and the
+module host_users with 500 people. For the modules it is what the process on the head takes, and then the whole task as
+the person at the control host sees it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ sys.path.insert(0, str(ROOT / "collections"))
 from ansible_collections.aicluster.slurm.plugins.module_utils import slurm_conf, slurm_files, slurm_plan
 
 VERSION = "24.11.5"
-MANY, DEFINED = 10_000, 1_000
+MANY, DEFINED, PEOPLE = 10_000, 1_000, 500
 PREFIX = "scale"
 
 CONFIG = {
@@ -112,6 +113,23 @@ def cluster(count: int, **partition: Any) -> slurm_conf.Cluster:
     return slurm_conf.Cluster(CONFIG, nodes(count), {"main": {"Nodes": "ALL", "Default": "YES", **partition}}, {})
 
 
+def people() -> dict[str, Any]:
+    """A group and its people, with a key each, as host_users takes them."""
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI"
+    users = [
+        {
+            "name": f"user{number:03}",
+            "uid": 20_000 + number,
+            "group": "lab",
+            "home": f"/data/home/user{number:03}",
+            "create_home": False,
+            "authorized_keys": [f"{key}{number:043} user{number:03}@laptop"],
+        }
+        for number in range(1, PEOPLE + 1)
+    ]
+    return {"groups": [{"name": "lab", "gid": 20_000}], "users": users}
+
+
 def render() -> None:
     """The files for many nodes."""
     slurm_conf.render(cluster(MANY))
@@ -154,6 +172,8 @@ def tasks() -> list[tuple[str, dict[str, Any]]]:
         (f"slurm_config, {DEFINED:,} nodes: one partition", {"slurm_config": limit}),
         (f"slurm_node, {DEFINED:,} nodes: drained", {"slurm_node": drained}),
         (f"slurm_node, {DEFINED:,} nodes: unchanged", {"slurm_node": drained}),
+        (f"host_users, {PEOPLE} people: first run", {"host_users": people()}),
+        (f"host_users, {PEOPLE} people: unchanged", {"host_users": people()}),
     ]
 
 
