@@ -270,29 +270,60 @@ def test_another_run_changes_nothing_and_a_setting_only_its_file(cluster: Cluste
     assert seen == {("head0", task), ("node1", task)}
 
 
-@only_the_double
-def test_a_package_by_its_address(cluster: Cluster) -> None:
-    """A newer one, from a web server on the loopback of each host; the last test, because it stays installed."""
+def serve_enroot(cluster: Cluster, version: str) -> str:
+    """Make another version of the package, and offer it on the loopback of each host; its checksum."""
     cluster.head.output(
-        "mkdir -p /data/web && cd /tmp && sed -i s/^Version.*/Version:\\ 4.1.2-2~double/ enroot/DEBIAN/control"
-        " && dpkg-deb --root-owner-group --build enroot /data/web/enroot-2.deb"
+        f"mkdir -p /data/web && cd /tmp && sed -i s/^Version.*/Version:\\ {version}/ enroot/DEBIAN/control"
+        f" && dpkg-deb --root-owner-group --build enroot /data/web/{version}.deb"
     )
     server = "python3 -m http.server --bind 127.0.0.1 --directory /data/web 8099"
     for machine in (cluster.head, node(cluster)):
         machine.output(f"systemctl is-active web || systemd-run --unit=web {server}")
-    digest = cluster.head.output("sha256sum /data/web/enroot-2.deb").split()[0]
+    return cluster.head.output(f"sha256sum /data/web/{version}.deb").split()[0]
 
-    def site(sha256: str) -> set[tuple[str, str]]:
-        package = {"url": "http://127.0.0.1:8099/enroot-2.deb", "sha256": sha256}
-        return play.changes(play.site(cluster.inventory, "-e", json.dumps({"nodes_containers_packages": [package]})))
 
-    def version(machine: Machine) -> str:
-        return machine.output("dpkg-query -W -f '${Version}' enroot")
+def have_enroot(cluster: Cluster, **package: str) -> set[tuple[str, str]]:
+    """Deploy with enroot of another source; what changed."""
+    return play.changes(play.site(cluster.inventory, "-e", json.dumps({"nodes_containers_packages": [package]})))
 
+
+def enroot_versions(cluster: Cluster) -> list[str]:
+    """What is installed on head and node."""
+    return [machine.output("dpkg-query -W -f '${Version}' enroot") for machine in (cluster.head, node(cluster))]
+
+
+INSTALLED = {(host, "aicluster.slurm.nodes : Install enroot and what it needs") for host in ("head0", "node1")}
+
+
+@only_the_double
+def test_a_package_by_its_address(cluster: Cluster) -> None:
+    """A newer one; it stays installed."""
+    digest, url = serve_enroot(cluster, "4.1.2-2"), "http://127.0.0.1:8099/4.1.2-2.deb"
     with pytest.raises(AssertionError, match=r"checksum"):
-        site("0" * 64)
-    assert version(cluster.head) == "4.1.2-1~double"
-    installed = "aicluster.slurm.nodes : Install enroot and what it needs"
-    assert {("head0", installed), ("node1", installed)} <= site(digest)
-    assert version(cluster.head) == version(node(cluster)) == "4.1.2-2~double"
-    assert site(digest) == set()
+        have_enroot(cluster, url=url, sha256="0" * 64)
+    assert enroot_versions(cluster) == ["4.1.2-1~double"] * 2
+    assert have_enroot(cluster, url=url, sha256=digest) >= INSTALLED
+    assert enroot_versions(cluster) == ["4.1.2-2"] * 2
+    assert have_enroot(cluster, url=url, sha256=digest) == set()
+
+
+@only_the_double
+def test_a_package_of_a_repository(cluster: Cluster) -> None:
+    """By its name any version is right that is there; a version is asked for as apt takes it."""
+    digest = serve_enroot(cluster, "4.1.2-3")
+    cluster.head.output(
+        "cd /data/web && { dpkg-deb --field 4.1.2-3.deb; stat --format='Size: %s' 4.1.2-3.deb;"
+        f" echo Filename: ./4.1.2-3.deb; echo SHA256: {digest}; }} > Packages"
+    )
+    for machine in (cluster.head, node(cluster)):
+        machine.output(
+            "echo 'deb [trusted=yes allow-insecure=yes] http://127.0.0.1:8099 ./' > /etc/apt/sources.list.d/web.list"
+        )
+    before = enroot_versions(cluster)
+    assert have_enroot(cluster, name="enroot") == set()
+    assert enroot_versions(cluster) == before
+    assert have_enroot(cluster, name="enroot=4.1.2-3") >= INSTALLED
+    assert enroot_versions(cluster) == ["4.1.2-3"] * 2
+    assert have_enroot(cluster, name="enroot=4.1.2-3") == set()
+    with pytest.raises(AssertionError, match=r"Version '9' for 'enroot' was not found"):
+        have_enroot(cluster, name="enroot=9")
