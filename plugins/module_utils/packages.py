@@ -3,7 +3,7 @@
 
 """Packages of Debian and its kin: which are there, and the commands that bring and hold the others.
 
-Sources: dpkg-query(1), apt-get(8), apt-mark(8), as of dpkg 1.21 and apt 2.6.
+Sources: dpkg-query(1), dpkg-deb(1), apt-get(8), apt-mark(8), as of dpkg 1.21 and apt 2.6.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ QUERY = [
     "--show",
     "--showformat=${Package} ${Architecture} ${db:Status-Want} ${db:Status-Status} ${Version}\\n",
 ]
+IN_FILE = ["dpkg-deb", "--show", "--showformat=${Package}=${Version}\\n", "--"]
 REPAIR = ["dpkg", "--configure", "-a"]
 LISTS = "/var/lib/apt/lists"
 FRESH_SECONDS = 3600
@@ -118,6 +119,17 @@ def lacking(there: Mapping[str, Package], needed: Iterable[str], held: Sequence[
 def query(run: Runner) -> dict[str, Package]:
     """All packages of this host. Raises CommandError."""
     return parse(require(run(QUERY)).stdout)
+
+
+def known_as(run: Runner, wanted: Iterable[str]) -> dict[str, str]:
+    """What dpkg knows the wanted packages as: one that is a file (an absolute path) has name and version in it.
+
+    A file that is not there stays as it is. Raises CommandError.
+    """
+    return {
+        each: require(run([*IN_FILE, each])).stdout.strip() if each.startswith("/") and os.path.exists(each) else each
+        for each in wanted
+    }
 
 
 def lists_are_fresh(folder: str = LISTS, seconds: float = FRESH_SECONDS) -> bool:

@@ -21,7 +21,9 @@ requirements:
   - apt and dpkg
 options:
   name:
-    description: The packages, as apt-get(8) takes them; C(name=version) for a certain version.
+    description:
+      - The packages, as apt-get(8) takes them; C(name=version) for a certain version.
+      - The absolute path of a package on the host stands for the name and the version in it.
     type: list
     elements: str
     default: []
@@ -129,7 +131,9 @@ def main() -> None:
             commands.append(packages.REPAIR)
             packages.repair(run)
             after = packages.query(run)
-        missing = packages.missing(params["name"], after)
+        names = packages.known_as(run, params["name"])
+        lacking = packages.missing(names.values(), after)
+        missing = [each for each, name in names.items() if name in lacking]
         if missing and not module.check_mode:
             with packages.not_started(run, params["not_started"]):
                 commands += packages.install(run, missing, packages.lists_are_fresh())

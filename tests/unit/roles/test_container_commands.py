@@ -438,31 +438,3 @@ def test_the_epilog_removes_only_what_the_job_left(user: User, tmp_path: Path) -
     ):
         done = subprocess.run(["sh", epilog], env={**environment, "SLURM_SCRIPT_CONTEXT": context}, check=False)
         assert (done.returncode, user.containers) == (0, sorted(left))
-
-
-# --- packages ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("wanted", "said"),
-    [
-        (["enroot"], ""),
-        (["enroot=4.1.2-1"], ""),
-        (["enroot=4.1.3-1"], "aicluster: not there: enroot\n"),
-        (["enroot", "jq=1.6"], "aicluster: not there: jq\n"),
-    ],
-)
-def test_a_package_of_a_certain_version(tmp_path: Path, wanted: list[str], said: str) -> None:
-    """Else each run would install it again."""
-    (tmp_path / "dpkg-query").write_text(
-        '#!/bin/sh\nfor name; do :; done\n[ "$name" = enroot ] && echo "installed 4.1.2-1"\n'
-    )
-    (tmp_path / "dpkg-query").chmod(0o755)
-    done = subprocess.run(
-        ["sh", FILES / "install.sh", "check", *wanted],
-        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == said

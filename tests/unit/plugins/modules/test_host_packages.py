@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils import packages
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.module_utils.packages import (
+    IN_FILE,
     INSTALL,
     QUERY,
     REPAIR,
@@ -110,6 +112,24 @@ def test_a_name_that_another_package_provides(run: Run) -> None:
     install = [*INSTALL, "--", "mail-transport-agent"]
     result = run(options, (QUERY, 0, BEFORE), (UPDATE, 0, ""), (install, 0, ""), (QUERY, 0, BEFORE))
     assert result["changed"] is False
+
+
+def test_a_package_that_is_a_file(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "munge.deb"
+    file.touch()
+    options = {"name": [str(file)]}
+    read = ([*IN_FILE, str(file)], 0, "munge=0.5.15-2\n")
+    install = [*INSTALL, "--", str(file)]
+    result = run(options, (QUERY, 0, BEFORE), read, (UPDATE, 0, ""), (install, 0, ""), (QUERY, 0, AFTER))
+    assert (result["changed"], result["missing"]) == (True, [str(file)])
+    assert run(options, (QUERY, 0, AFTER), read)["commands"] == []
+    # Another version of it is another package.
+    newer = (read[0], 0, "munge=0.5.16-1\n")
+    assert run(options, (QUERY, 0, AFTER), newer, check=True)["missing"] == [str(file)]
+    # In a preview it may not have been copied yet.
+    assert run({"name": ["/nowhere/munge.deb"]}, (QUERY, 0, AFTER), check=True)["missing"] == ["/nowhere/munge.deb"]
+    broken = (read[0], 2, "dpkg-deb: error: 'munge.deb' is not a Debian format archive")
+    assert "is not a Debian format archive" in run(options, (QUERY, 0, AFTER), broken)["msg"]
 
 
 NEWEST = HELD.replace("2.36-9", "2.36-10")
