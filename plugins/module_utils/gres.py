@@ -168,11 +168,6 @@ def conf_lines(nodes: Mapping[str, Sequence[GresGroup]]) -> list[str]:
     return [_conf_line(names, group) for group, names in owners.items()]
 
 
-def gres_types(groups: Iterable[GresGroup]) -> list[str]:
-    """Return the names for GresTypes, each once, sorted."""
-    return sorted({group.name for group in groups})
-
-
 def _has(group: GresGroup, key: str) -> bool:
     return bool(getattr(group, key) or (key == "files" and group.multiple_files))
 

@@ -46,7 +46,6 @@ class Node:
     reason: str
     """May be of a time long past, see current_reason."""
     reason_user: str
-    reason_time: int | None
     weight: int
     features: tuple[str, ...]
     active_features: tuple[str, ...]
@@ -54,7 +53,6 @@ class Node:
     extra: str
     version: str
     """Of its slurmd; empty where none has registered yet."""
-    boot_time: int | None
     slurmd_start_time: int | None
     """When its slurmd began, by the node's clock."""
     gres: str
@@ -114,14 +112,12 @@ def _node_of_json(record: Any) -> Node:
             flags=frozenset(flag.upper() for flag in flags),
             reason=_text(record["reason"]),
             reason_user=_text(record["reason_set_by_user"]),
-            reason_time=_number(record["reason_changed_at"]) or None,
             weight=_number(record["weight"]),
             features=_words(record["features"]),
             active_features=_words(record["active_features"]),
             comment=_text(record["comment"]),
             extra=_text(record["extra"]),
             version=_text(record.get("slurmd_version", record.get("version"))),
-            boot_time=_number(record["boot_time"]) or None,
             slurmd_start_time=_number(record["slurmd_start_time"]) or None,
             gres=_text(record["gres"]),
             address=_text(record.get("address")),
@@ -159,7 +155,7 @@ def _number(value: Any) -> int:
 _RECORD = re.compile(r"^(?=NodeName=\S+ (?:Arch|CoresPerSocket)=)", re.MULTILINE)
 # Three keys with free text come last, always in this order.
 _LINE = re.compile(
-    r"(?P<head>.*?)(?:\sReason=(?P<reason>.*?)(?: \[(?P<user>[^\s\[\]@]+)@(?P<time>[^\s\[\]@]+)\])?)?"
+    r"(?P<head>.*?)(?:\sReason=(?P<reason>.*?)(?: \[(?P<user>[^\s\[\]@]+)@[^\s\[\]@]+\])?)?"
     r"(?:\sComment=(?P<comment>.*?))?(?:\sExtra=(?P<extra>.*?))?\s*",
     re.DOTALL,
 )
@@ -185,14 +181,12 @@ def _node_of_text(record: str) -> Node:
             flags=frozenset(flags),
             reason=free["reason"],
             reason_user=free["user"],
-            reason_time=_epoch(free["time"]),
             weight=int(values["Weight"]),
             features=_words(values["AvailableFeatures"]),
             active_features=_words(values["ActiveFeatures"]),
             comment=free["comment"],
             extra=free["extra"],
             version=values.get("Version", ""),
-            boot_time=_epoch(values.get("BootTime", "")),
             slurmd_start_time=_epoch(values.get("SlurmdStartTime", "")),
             gres=values["Gres"],
             address=values.get("NodeAddr", ""),
@@ -457,7 +451,7 @@ def expected(wanted: Wanted, names: Iterable[str], there: Mapping[str, Node]) ->
 def _expected(wanted: Wanted, name: str, node: Node | None) -> Node:
     if node is None:
         flags = frozenset({"CLOUD", "DYNAMIC_NORM", "POWERED_DOWN"})
-        node = Node(name, "IDLE", flags, "", "", None, 1, (), (), "", "", "", None, None, "")
+        node = Node(name, "IDLE", flags, "", "", 1, (), (), "", "", "", None, "")
     if _state_differs(wanted, node) and not is_kept(wanted, node) and wanted.state:
         target = _TARGETS[wanted.state]
         words = node.words - target.removes | target.makes

@@ -12,7 +12,6 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.gres import (
     GresError,
     GresGroup,
     conf_lines,
-    gres_types,
     local_lines,
     node_gres,
     parse,
@@ -194,11 +193,6 @@ def test_node_gres_adds_up_groups_of_one_type() -> None:
     near = replace(A100, cores="0-7")
     far = replace(A100, files=("/dev/nvidia4", "/dev/nvidia5"), count=2, cores="8-15")
     assert node_gres([near, MIG, far]) == "gpu:a100:6,gpu:1g.10gb:7"
-
-
-def test_gres_types() -> None:
-    assert gres_types([]) == []
-    assert gres_types([NIC, A100, MIG, BANDWIDTH]) == ["bandwidth", "gpu", "nic"]
 
 
 def test_conf_lines() -> None:

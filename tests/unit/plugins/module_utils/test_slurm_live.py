@@ -223,7 +223,7 @@ def test_a_note_is_never_half_written(tmp_path: Path, monkeypatch: pytest.Monkey
 def nodes(**starts: int | None) -> dict[str, Node]:
     """Nodes by when their slurmd began."""
     return {
-        name: Node(name, "IDLE", frozenset(), "", "", None, 1, (), (), "", "", "22.05.8", 1, start, "")
+        name: Node(name, "IDLE", frozenset(), "", "", 1, (), (), "", "", "22.05.8", start, "")
         for name, start in starts.items()
     }
 
