@@ -125,6 +125,8 @@ def test_cards_get_into_containers(role_value: Values, said: dict[str, Any], ven
         ({"nodes_containers": True}, ["libnvidia-container-tools"]),
         ({"nodes_containers": True, "gpu_container_packages": ["mine"]}, ["mine"]),
         ({"nodes_containers": False}, []),
+        ({"gpu_repository": {"name": "cuda"}}, ["python3-debian"]),
+        ({"gpu_repository": {"name": "cuda"}, "groups": {"gpu": ["n2"]}}, []),
         ({"nodes_containers": True, "groups": {"gpu": ["n2"]}}, []),
         ({"nodes_containers": True, "groups": {}}, []),
     ],
