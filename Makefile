@@ -34,7 +34,7 @@ demo-shell: ## A shell on the head of the demo
 demo-down: ## Remove the demo
 	@scripts/demo down
 
-test: ## Everything below, with the time that each part took
+test: ## All from lint to integration and three chaotic deploys, with the time of each part (TEST_VM=1 adds vm)
 	@scripts/test
 
 lint: setup ## Style, types, YAML, Ansible, shell and licence headers
