@@ -41,7 +41,7 @@ CLOUD_HOSTS = "/etc/cloud/templates/hosts.debian.tmpl"
 
 _PCI = "/sys/bus/pci/devices"
 _CGROUPS = "/sys/fs/cgroup"
-_VENDORS = {"0x10de": "NVIDIA", "0x1002": "AMD"}
+_VENDORS = {"0x10de": "NVIDIA", "0x1002": "AMD", "0x8086": "Intel"}
 
 
 class Account(NamedTuple):
@@ -183,15 +183,18 @@ def kernel_abilities(read: Read) -> dict[str, bool]:
     }
 
 
-def gpus(run: Runner, read: Read, pci: str = _PCI) -> dict[str, Any]:
+def gpus(run: Runner, read: Read, pci: str = _PCI, dev: str = "/dev") -> dict[str, Any]:
     """GPUs by vendor, whether a driver has device files for them, and the compute capability by model."""
     counted: dict[str, int] = {}
     for device in sorted(os.listdir(pci)) if os.path.isdir(pci) else []:
         vendor = _VENDORS.get(read(f"{pci}/{device}/vendor").strip())
+        # What is part of an Intel processor is no card.
+        inside = vendor == "Intel" and device.startswith("0000:00:")
         # Display and 3D controllers, and processing accelerators
-        if vendor and read(f"{pci}/{device}/class")[:4] in ("0x03", "0x12"):
+        if vendor and not inside and read(f"{pci}/{device}/class")[:4] in ("0x03", "0x12"):
             counted[vendor] = counted.get(vendor, 0) + 1
-    driver = any(re.fullmatch(r"nvidia[0-9]+|kfd", name) for name in os.listdir("/dev"))
+    files = os.listdir(dev) + (os.listdir(f"{dev}/dri") if "Intel" in counted and os.path.isdir(f"{dev}/dri") else [])
+    driver = any(re.fullmatch(r"nvidia[0-9]+|kfd|renderD[0-9]+", name) for name in files)
     found = run(NVIDIA) if counted.get("NVIDIA") and driver else None
     capabilities = compute_capabilities(found.stdout) if found and found.rc == 0 else {}
     return {"counted": counted, "driver": driver, "capabilities": capabilities}

@@ -24,9 +24,11 @@ PROBE = r"""
 set -- $SSH_CONNECTION
 address=${3:-$(hostname -I 2>/dev/null | cut -d' ' -f1)}
 gpus=$(for device in /sys/bus/pci/devices/*; do
-    case $(cat "$device/class" 2>/dev/null):$(cat "$device/vendor" 2>/dev/null) in
-        0x03*:0x10de | 0x12*:0x10de) echo NVIDIA ;;
-        0x0380*:0x1002 | 0x12*:0x1002) echo AMD ;;
+    case $(cat "$device/class" 2>/dev/null):$(cat "$device/vendor" 2>/dev/null):${device##*/} in
+        0x03*:0x10de:* | 0x12*:0x10de:*) echo NVIDIA ;;
+        0x0380*:0x1002:* | 0x12*:0x1002:*) echo AMD ;;
+        *:0x8086:0000:00:*) ;; # a part of the processor
+        0x03*:0x8086:* | 0x12*:0x8086:*) echo Intel ;;
     esac
 done | sort | uniq -c)
 echo "aicluster-probe address=$address cpus=$(getconf _NPROCESSORS_ONLN)" \

@@ -215,14 +215,41 @@ def test_gpus(tmp_path: Path) -> None:
         ("0000:02:00.0", "0x10de", "0x030000"),
         ("0000:03:00.0", "0x1002", "0x120000"),
         ("0000:04:00.0", "0x10de", "0x040300"),
-        ("0000:05:00.0", "0x8086", "0x030000"),
+        # A card, and what is part of a processor
+        ("0000:05:00.0", "0x8086", "0x038000"),
+        ("0000:00:02.0", "0x8086", "0x030000"),
     ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "vendor").write_text(vendor + "\n")
         (tmp_path / name / "class").write_text(kind + "\n")
     found = survey.gpus(lambda argv: Result(list(argv), 0, "", ""), survey.read_file, str(tmp_path))
-    assert found["counted"] == {"NVIDIA": 2, "AMD": 1}
+    assert found["counted"] == {"NVIDIA": 2, "AMD": 1, "Intel": 1}
     assert survey.gpus(lambda argv: Result(list(argv), 0, "", ""), survey.read_file, "/nowhere")["counted"] == {}
+
+
+@pytest.mark.parametrize(
+    ("vendor", "files", "driver"),
+    [
+        ("0x10de", ["nvidia0"], True),
+        ("0x10de", ["nvidiactl"], False),
+        ("0x1002", ["kfd"], True),
+        ("0x1002", ["dri/renderD128"], False),
+        ("0x8086", ["dri/renderD128"], True),
+        ("0x8086", ["dri/card0"], False),
+        ("0x8086", [], False),
+    ],
+)
+def test_a_driver_has_device_files(tmp_path: Path, vendor: str, files: list[str], driver: bool) -> None:
+    card, dev = tmp_path / "pci" / "0000:05:00.0", tmp_path / "dev"
+    card.mkdir(parents=True)
+    (card / "vendor").write_text(vendor)
+    (card / "class").write_text("0x038000")
+    dev.mkdir()
+    for name in files:
+        (dev / name).parent.mkdir(exist_ok=True)
+        (dev / name).touch()
+    found = survey.gpus(lambda argv: Result(list(argv), 0, "", ""), survey.read_file, str(card.parent), str(dev))
+    assert found["driver"] is driver
 
 
 def ran(*outputs: tuple[list[str], str]) -> Callable[[Sequence[str]], Result]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,6 +135,25 @@ def test_the_probe_runs_here() -> None:
     assert probe
     assert probe.cpus >= 1
     assert probe.memory_mb > 100
+
+
+def test_the_probe_counts_cards(tmp_path: Path) -> None:
+    for name, vendor, kind in (
+        ("0000:01:00.0", "0x10de", "0x030200"),
+        ("0000:02:00.0", "0x10de", "0x030000"),
+        ("0000:02:00.1", "0x10de", "0x040300"),
+        ("0000:03:00.0", "0x1002", "0x120000"),
+        ("0000:05:00.0", "0x8086", "0x038000"),
+        ("0000:00:02.0", "0x8086", "0x030000"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "vendor").write_text(f"{vendor}\n")
+        (tmp_path / name / "class").write_text(f"{kind}\n")
+    script = PROBE.replace("/sys/bus/pci/devices", str(tmp_path))
+    printed = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    probe = parse_probe(printed)
+    assert probe
+    assert probe.gpus == "1 AMD, 1 Intel, 2 NVIDIA"
 
 
 def test_report() -> None:
