@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -163,7 +163,9 @@ def hung(tmp_path: Path) -> Iterator[Path]:
     """An ssh that is let in, and then nothing comes."""
     mine = tmp_path / "hung.pid"
     yield program(tmp_path / "hung", f"echo $$ >{mine}; exec sleep 120")
-    os.kill(int(mine.read_text()), signal.SIGTERM)
+    # On a slow machine it was ended before it began, or is gone by now.
+    with suppress(FileNotFoundError, ValueError, ProcessLookupError):
+        os.kill(int(mine.read_text()), signal.SIGTERM)
 
 
 def test_hosts_are_looked_at_all_at_once_and_none_for_longer_than_ten_seconds(
