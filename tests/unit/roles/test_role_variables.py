@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[3]
 PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
@@ -98,6 +99,39 @@ def test_every_server_has_its_device_for_as_long_as_it_runs(evaluate: Callable[.
         found = evaluate("nfs0", files, ["cluster", "nfs"], {"nfs0": SURVEYED})
         drop_in = found[f"/etc/systemd/system/{unit}.service.d/storage.conf"]
         assert drop_in.splitlines()[-1] == "RequiresMountsFor=/data"
+
+
+def test_files_of_the_control_host_begin_beside_the_inventory(tmp_path: Path) -> None:
+    """Wherever the playbook is: that of the installed collection is in nobody's folder."""
+    lab, elsewhere, there = tmp_path / "lab", tmp_path / "elsewhere", tmp_path / "there"
+    for folder in (lab / "files", elsewhere, there):
+        folder.mkdir(parents=True)
+    for path in (lab / "files/mark.tar.gz", lab / "enroot.deb", elsewhere / "other.tar.gz"):
+        path.touch()
+    tasks = [
+        {key: value for key, value in task.items() if key != "when"}
+        for name in ("enroot", "spank")
+        for task in yaml.safe_load((ROOT / f"roles/nodes/tasks/{name}.yml").read_text(encoding="utf-8"))
+        if "ansible.builtin.copy" in task
+    ]
+    for task in tasks:
+        for key in ("owner", "group"):
+            task["ansible.builtin.copy"].pop(key, None)
+    play = {
+        "hosts": "node1",
+        "gather_facts": False,
+        "vars_files": [str(ROOT / "roles/nodes/vars/main.yml")],
+        "vars": {
+            "nodes_containers_packages": [{"file": "enroot.deb"}, {"name": "jq"}],
+            "nodes_spank_plugins": [{"source": "files/mark.tar.gz"}, {"source": str(elsewhere / "other.tar.gz")}],
+        },
+        "tasks": tasks,
+    }
+    (elsewhere / "play.json").write_text(json.dumps([play]), encoding="utf-8")
+    folders = {"__nodes_spank_folder": str(there), "__nodes_package_folder": str(there)}
+    done = ansible(lab, "-e", json.dumps(folders), str(elsewhere / "play.json"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(path.name for path in there.rglob("*.*")) == ["enroot.deb", "mark.tar.gz", "other.tar.gz"]
 
 
 BEGIN = "nothing is known of the hosts in this run"
