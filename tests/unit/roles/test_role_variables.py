@@ -137,11 +137,11 @@ def test_files_of_the_control_host_begin_beside_the_inventory(tmp_path: Path) ->
 BEGIN = "nothing is known of the hosts in this run"
 
 
-@pytest.mark.parametrize("task", ["See what the storage is", "Tell the heads outside this run"])
+@pytest.mark.parametrize("task", ["Use what is shared", "A head tells it itself", "See whether the cluster works"])
 def test_a_run_that_begins_in_the_middle_says_so(tmp_path: Path, task: str) -> None:
     words = ["--start-at-task", task, "-e", '{"ansible_become": false}', "--check"]
     done = ansible(tmp_path, str(ROOT / "site.yml"), *words)
-    assert (done.returncode != 0, f": {task}]" in done.stdout, BEGIN in done.stdout) == (True, True, True)
+    assert (done.returncode != 0, BEGIN in done.stdout) == (True, True)
     assert not re.search(r"'\w+' is undefined", done.stdout)
 
 
