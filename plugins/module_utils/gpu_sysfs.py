@@ -5,7 +5,9 @@
 
 Sources: Documentation/gpu/amdgpu of Linux 6.1, drivers/gpu/drm/amd/amdkfd/kfd_topology.c, and intel-gpu names of the
 kernel's include/drm/intel/pciids.h. Which architectures are APUs is in LLVM's User Guide for AMDGPU Backend
-(Processors); sysfs does not tell, and neither does amd-smi.
+(Processors); sysfs does not tell, and neither does amd-smi. For names amd-smi is not asked either: an MI300X in a
+virtual machine is "AMD Radeon Graphics" to one version and "AMD Instinct MI300X VF" to another (dstack issue 2900), and
+a type must not change with a tool.
 """
 
 from __future__ import annotations
