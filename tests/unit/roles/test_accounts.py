@@ -176,3 +176,16 @@ def test_what_is_looked_through(value: Values) -> None:
     assert value("__common_asked_for") is False
     for said in ({"common_users": [ADA]}, {"common_ssh_mesh": "all"}, {"common_admin_user": "boss"}):
         assert value("__common_asked_for", **said) is True
+
+
+@pytest.mark.parametrize(
+    ("said", "altered"),
+    [
+        ({}, False),
+        ({"__common_made": {"changed": False}}, False),
+        ({"__common_made": {"changed": True}}, True),
+        ({"__common_localized": {"changed": True}}, True),
+    ],
+)
+def test_what_takes_the_note_of_the_files_away(value: Values, said: dict[str, Any], altered: bool) -> None:
+    assert value("__common_altered", **said) is altered
