@@ -16,6 +16,8 @@ DATABASE = """
 export DEBIAN_FRONTEND=noninteractive
 apt-get install -y -qq --no-install-recommends mariadb-server slurmdbd slurm-wlm-mysql-plugin
 systemctl start mariadb
+# slurmdbd would make it itself, but dies of that with Connector/C 3.4.10 (docs/troubleshooting.md).
+mariadb -e "CREATE DATABASE slurm_acct_db"
 mariadb -e "CREATE USER slurm@localhost IDENTIFIED BY 'told'; GRANT ALL ON slurm_acct_db.* TO slurm@localhost"
 install -m 0600 -o slurm -g slurm /dev/stdin /etc/slurm/slurmdbd.conf <<END
 AuthType=auth/munge
