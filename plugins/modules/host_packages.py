@@ -120,8 +120,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    params, run = module.params, module_runner(module)
-    module.run_command_environ_update = {"DEBIAN_FRONTEND": "noninteractive"}
+    params, run = module.params, module_runner(module, {"DEBIAN_FRONTEND": "noninteractive"})
     commands: list[list[str]] = []
     upgradable: list[str] = []
     try:

@@ -209,8 +209,8 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.accounts import (
 )
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
     CommandError,
-    Result,
     Runner,
+    execute,
     module_runner,
 )
 from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import read_whole, write_whole
@@ -223,7 +223,6 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.host_files import 
 )
 from ansible_collections.aicluster.slurm.plugins.module_utils.passwords import Pair
 
-Feed = Callable[[Sequence[str], str], Result]
 """Runs a command with a text as its standard input."""
 
 FILES = ("/etc/passwd", "/etc/group", "/etc/shadow")
@@ -334,14 +333,14 @@ def without_shell(users: Sequence[User]) -> list[str]:
     ]
 
 
-def carry_out(plan: Plan, run: Runner, feed: Feed) -> list[str]:
+def carry_out(plan: Plan, run: Runner) -> list[str]:
     """Make it so, as far as it can be; what could not. Raises OSError."""
     failed = []
     for difference in plan.revoked:
         write(difference)
     lines = "".join(f"{name}:{password}\n" for name, password in plan.passwords.items())
     for step in plan.steps:
-        result = feed(step.command, lines) if step.command == accounts.CHPASSWD else run(step.command)
+        result = execute(step.command, lines) if step.command == accounts.CHPASSWD else run(step.command)
         if result.rc and not (step.command[0] == "groupdel" and result.rc == accounts.NO_SUCH_GROUP):
             failed.append(f"{step.finding}: {CommandError(result)}")
     for difference in plan.admitted:
@@ -402,11 +401,6 @@ def main() -> None:
     )
     params, run = module.params, module_runner(module)
 
-    def feed(argv: Sequence[str], text: str) -> Result:
-        return Result(
-            list(argv), *module.run_command(list(argv), data=text, binary_data=True, environ_update={"LC_ALL": "C"})
-        )
-
     groups = [Group(each["name"], each["gid"], each["state"] == PRESENT) for each in params["groups"]]
     users = [_user(each) for each in params["users"]]
     try:
@@ -425,7 +419,7 @@ def main() -> None:
         jobs = _jobs(module, run, users, found) if params["report_jobs"] else []
         failed = []
         if not module.check_mode:
-            failed = carry_out(plan, run, feed)
+            failed = carry_out(plan, run)
             before, after = (password_pairs(users, each) for each in (found, accounts.parse(*map(read_whole, FILES))))
             # What chpasswd left as it was is none that is known to be right.
             wrong = {name for name in plan.passwords if after.get(name) == before.get(name)}

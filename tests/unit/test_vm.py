@@ -16,9 +16,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Like qemu it keeps what files it was given, goes to the background and says its number.
+# Like qemu it keeps what files it was given, goes to the background and says its number. With KVM it is asked to boot a
+# kernel, which does or does not.
 QEMU = f"""#!{sys.executable}
-import pathlib, subprocess, sys
+import pathlib, subprocess, sys, time
+if "-pidfile" not in sys.argv:
+    if pathlib.Path(sys.argv[0]).with_name("boots").exists():
+        console = sys.argv[sys.argv.index("-serial") + 1].removeprefix("file:")
+        pathlib.Path(console).write_text("[ 0.0] Linux version 6\\n")
+    time.sleep(600)
 idle = [sys.executable, "-c", "import time; time.sleep(600)"]
 child = subprocess.Popen([*idle, *sys.argv[1:]], close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 pathlib.Path(sys.argv[sys.argv.index("-pidfile") + 1]).write_text(str(child.pid))
@@ -36,7 +42,7 @@ class Site:
         """Begin a run of scripts/vm."""
         path = f"{self.root}/bin:{os.environ['PATH']}"
         argv = [str(self.root / "scripts/vm"), action, str(self.machines), *words]
-        return subprocess.Popen(argv, env={"PATH": path, "SUITE": "bookworm"})
+        return subprocess.Popen(argv, env={"PATH": path, "SUITE": "bookworm", "KVM": str(self.root / "kvm")})
 
     def create(self, host: str, number: int) -> subprocess.Popen[bytes]:
         """Begin to create a machine."""
@@ -103,6 +109,39 @@ def test_power_that_is_lost_and_comes_back(site: Site) -> None:
     assert site.vm("start", "a").wait(60) == 0
     assert lives(site.process("a"))
     assert site.process("a") != before
+
+
+@pytest.mark.parametrize(
+    ("device", "boots", "found"),
+    [
+        (True, True, "-accel kvm -cpu host"),
+        (True, False, "-accel tcg,thread=multi"),
+        (False, True, "-accel tcg,thread=multi"),
+    ],
+)
+def test_kvm_is_used_where_a_kernel_boots(site: Site, device: bool, boots: bool, found: str) -> None:
+    (site.machines / "accelerator").unlink()
+    for name, wanted in {"kvm": device, "bin/boots": boots}.items():
+        if wanted:
+            (site.root / name).touch()
+    assert site.create("a", 1).wait(60) == 0
+    assert (site.machines / "accelerator").read_text(encoding="utf-8").startswith(found)
+    assert not [line for line in Path("/proc").glob("[0-9]*/cmdline") if probes(line, site.root)]
+
+
+def probes(process: Path, root: Path) -> bool:
+    """Whether it is the question whether KVM works."""
+    try:
+        command = process.read_bytes().decode().split("\0")
+    except OSError:
+        return False
+    return "-pidfile" not in command and str(root / "bin/qemu-system-x86_64") in command
+
+
+def test_logs_of_a_machine_that_never_started(site: Site) -> None:
+    (site.machines / "a").mkdir()
+    (site.machines / "a/argv").touch()
+    assert site.vm("logs").wait(60) == 0
 
 
 def test_nothing_is_left_behind_and_nothing_else_ended(site: Site) -> None:

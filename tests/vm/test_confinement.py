@@ -43,10 +43,21 @@ def test_hardware_is_that_of_the_machine(lab: Lab) -> None:
     assert seen == {"node1": ["2", "1", "2", "1"], "node2": ["2", "2", "1", "1"]}
 
 
+# The group of this process or the next one above that has the controller.
+CPUSET = (
+    "cd /sys/fs/cgroup$(cut -d : -f 3 /proc/self/cgroup); until test -e cpuset.cpus.effective; do cd ..; done;"
+    " pwd; cat cpuset.cpus.effective"
+)
+
+
 def test_a_job_of_one_cpu_sees_one(lab: Lab) -> None:
     for node in lab.nodes:
         assert node.output("nproc") == "2"
         assert lab.job(f"-w {node.node} --cpus-per-task=1", "nproc") == "1"
+        # Not by affinity alone, which a program may widen again.
+        group, cpus = lab.job(f"-w {node.node} --cpus-per-task=1", f"sh -c {shlex.quote(CPUSET)}").splitlines()
+        assert "/job_" in group
+        assert cpus in ("0", "1")
 
 
 def test_a_job_that_takes_too_much_memory_is_killed_and_nobody_else(lab: Lab) -> None:

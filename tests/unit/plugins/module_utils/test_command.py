@@ -12,6 +12,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
     CommandError,
     Result,
     bounded_runner,
+    execute,
     module_runner,
     require,
 )
@@ -22,18 +23,33 @@ ARGV = ["scontrol", "reconfigure"]
 class FakeModule:
     """Has the one method of AnsibleModule that the runner uses."""
 
-    def __init__(self) -> None:
-        self.calls: list[tuple[list[str], dict[str, Any]]] = []
-
-    def run_command(self, argv: list[str], **options: Any) -> tuple[int, str, str]:
-        self.calls.append((argv, options))
-        return 3, "out", "err"
+    def fail_json(self, **result: Any) -> None:
+        raise SystemExit(result["msg"])
 
 
 def test_module_runner() -> None:
-    module = FakeModule()
-    assert module_runner(module)(("scontrol", "reconfigure")) == Result(ARGV, 3, "out", "err")
-    assert module.calls == [(ARGV, {"environ_update": {"LC_ALL": "C"}, "errors": "surrogateescape"})]
+    run = module_runner(FakeModule(), {"DEBIAN_FRONTEND": "noninteractive"})
+    # Neither a variable nor a tilde in an argument is ours to replace.
+    script = 'cat; echo "$1"; printf "\\377" >&2; echo "$LC_ALL $DEBIAN_FRONTEND" >&2; exit 3'
+    argv = ["sh", "-c", script, "sh", "~ $HOME"]
+    assert run(argv) == Result(argv, 3, "~ $HOME\n", "\udcffC noninteractive\n")
+    with pytest.raises(SystemExit, match=r"^no-such-tool: No such file or directory$"):
+        run(["no-such-tool"])
+
+
+def test_a_command_is_given_text() -> None:
+    assert execute(["tr", "a", "b"], "ada:täx\n").stdout == "bdb:täx\n"
+
+
+def test_nothing_is_lost_of_much_that_is_said() -> None:
+    result = execute(["sh", "-c", "seq 100000; seq 100000 >&2"])
+    assert result.stdout == result.stderr == "".join(f"{number}\n" for number in range(1, 100001))
+
+
+def test_whoever_is_left_behind_holds_nobody() -> None:
+    begin = time.monotonic()
+    assert execute(["sh", "-c", "sleep 20 & echo out"]).stdout == "out\n"
+    assert time.monotonic() - begin < 10
 
 
 def test_require_passes_success_on() -> None:

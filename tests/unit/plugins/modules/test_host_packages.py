@@ -46,7 +46,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
             assert list(argv) == expected
             return Result(expected, rc, "" if rc else text, text if rc else "")
 
-        monkeypatch.setattr(host_packages, "module_runner", lambda _module: answer)
+        monkeypatch.setattr(host_packages, "module_runner", lambda *_rest: answer)
         with module_arguments({**options, "_ansible_check_mode": check}), pytest.raises(SystemExit):
             host_packages.main()
         assert left == []

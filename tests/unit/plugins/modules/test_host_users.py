@@ -49,7 +49,7 @@ class Host:
         monkeypatch.setattr(host_users, "File", lambda path, text: host_files.File(path, text, *me))
         monkeypatch.setattr(host_users, "module_runner", lambda _module: self)
         monkeypatch.setattr(AnsibleModule, "get_bin_path", lambda _self, name, *_rest: f"/usr/bin/{name}")
-        monkeypatch.setattr(AnsibleModule, "run_command", self.feed)
+        monkeypatch.setattr(host_users, "execute", self.feed)
 
     def write(self, *texts: str) -> None:
         for path, text in zip(self.etc, texts):
@@ -61,9 +61,9 @@ class Host:
         assert list(argv) == expected
         return Result(expected, rc, stdout, "it failed\n" if rc else "")
 
-    def feed(self, argv: list[str], data: str, **_rest: object) -> tuple[int, str, str]:
-        self.fed.append(data)
-        return self(argv)[1:]
+    def feed(self, argv: Sequence[str], given: str) -> Result:
+        self.fed.append(given)
+        return self(argv)
 
     def run(
         self, options: dict[str, Any], *expected: tuple[list[str], int, str], check: bool = False
