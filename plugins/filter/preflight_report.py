@@ -45,12 +45,19 @@ _value:
   type: dict
 """
 
+import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.aicluster.slurm.plugins.plugin_utils.preflight import inventory_findings, whole_number
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_keys import parse_version
+from ansible_collections.aicluster.slurm.plugins.plugin_utils.preflight import (
+    architecture_findings,
+    inventory_findings,
+    partition_findings,
+    whole_number,
+)
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.survey import (
     Finding,
     Rules,
@@ -60,6 +67,7 @@ from ansible_collections.aicluster.slurm.plugins.plugin_utils.survey import (
     inventory_finding,
     levels,
     lost_findings,
+    minima,
     survey_findings,
 )
 
@@ -70,19 +78,27 @@ def preflight_report(
     """The findings in a stable order, those that fail the run first."""
     try:
         level_of = levels(rules["levels"])
+        rules = {**rules, "minima": minima(rules["minima"])}
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from None
     surveys = {name: _answers(hostvars[name], rules["hosts"].get(name) or {}) for name in rules["run"]}
     views = [_view(name, groups, hostvars[name], survey, rules) for name, survey in surveys.items() if survey]
-    volumes = (rules["minima"].get("control") or {}).get("size_gb") or {}
-    lines = inventory_findings(
-        groups, hostvars, rules["compute"], rules["network"], rules["store"], rules["allow_unsupported"]
-    )
+    volumes = rules["minima"].get("control", {}).get("size_gb") or {}
+    nodes = {str(rules["hosts"][name]["node"]) for name in rules["compute"]}
+    machines = {view.name: str(view.survey["architecture"]) for view in views}
+    lines = [
+        *inventory_findings(
+            groups, hostvars, rules["compute"], rules["network"], rules["store"], rules["allow_unsupported"]
+        ),
+        *architecture_findings(machines, rules["allow_unsupported"]),
+        *partition_findings(rules["partitions"], rules["nodesets"], nodes, _release(surveys.values())),
+        *(line for name in surveys for line in hostvars[name].get("__nfs_refused") or []),
+    ]
     findings = [
         *map(inventory_finding, lines),
-        *control_findings({path: shutil.disk_usage(path).total / 1e9 for path in volumes}, rules["minima"]),
-        *lost_findings(name for name, survey in surveys.items() if not survey),
-        *survey_findings(views, _rules(groups, rules)),
+        *control_findings({path: shutil.disk_usage(_there(path)).total / 1e9 for path in volumes}, rules["minima"]),
+        *lost_findings({name: _lost(hostvars[name]) for name, survey in surveys.items() if not survey}),
+        *survey_findings(views, _rules(rules)),
         *_unconfined(surveys, rules),
     ]
     records = [{**each._asdict(), "level": level_of[each.check], "text": str(each)} for each in findings]
@@ -93,6 +109,25 @@ def preflight_report(
         "warned": [each["text"] for each in records if each["level"] == "warn"],
         "hosts": surveys,
     }
+
+
+def _there(path: str) -> str:
+    """The path, or the folder above it that is there."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _lost(variables: Mapping[str, Any]) -> str:
+    """What Ansible said of a host that it could not ask, in a line."""
+    said = str((variables.get("__cluster_survey") or {}).get("msg") or "").removeprefix("Task failed: ")
+    return " ".join(said.split())
+
+
+def _release(surveys: Iterable[Mapping[str, Any] | None]) -> str:
+    """The newest release of Slurm that a host has or would get; empty where none tells."""
+    found = [parse_version(survey["slurm"]) for survey in surveys if survey and survey["slurm"]]
+    return "{}.{:02}".format(*max(found)) if found else ""
 
 
 def _answers(variables: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -118,7 +153,6 @@ def _view(
     survey: Mapping[str, Any],
     rules: Mapping[str, Any],
 ) -> View:
-    facts = variables.get("ansible_facts") or {}
     return View(
         name=name,
         node=rules["hosts"][name]["node"],
@@ -126,20 +160,17 @@ def _view(
         groups=groups_of(name, groups, rules["compute"]),
         survey=survey,
         asked=(rules["questions"].get(name) or {}).get("resolve") or {},
-        container="container" in (facts.get("virtualization_tech_guest") or []),
         declares_gpus=bool(variables.get("gpu_devices")),
         mps=whole_number(variables.get("gpu_mps")),
     )
 
 
-def _rules(groups: Mapping[str, Sequence[str]], rules: Mapping[str, Any]) -> Rules:
+def _rules(rules: Mapping[str, Any]) -> Rules:
     return Rules(
         minima=rules["minima"],
         clock_skew=float(rules["clock_skew"]),
         compute_capability=str(rules["compute_capability"]),
         writes_etc_hosts=bool(rules["writes_etc_hosts"]),
-        shares=bool(groups.get("nfs")),
-        share=rules["share"],
     )
 
 
@@ -150,7 +181,7 @@ def _unconfined(surveys: Mapping[str, Mapping[str, Any] | None], rules: Mapping[
     accepted = "a writable cgroup v2, or cluster_confinement: none"
     fix = "Else no node keeps its jobs inside their CPUs, memory and GPUs"
     return [
-        Finding("cgroup", name, "confinement", "no writable cgroup v2", accepted, fix)
+        Finding("cgroup", name, "confinement", "no writable cgroup v2 with cpuset and memory", accepted, fix)
         for name in rules["compute"]
         if (survey := surveys.get(name)) and not survey["kernel"]["cgroup_v2"]
     ]

@@ -13,9 +13,13 @@ import re
 import selectors
 import socket
 import time
-from typing import Iterable, NamedTuple
+from typing import Iterable, NamedTuple, Sequence
 
 POLICY = ["apt-cache", "policy", "slurm-client"]
+
+
+AT_ONCE = 400
+"""A process may have 1,024 files open by default (getrlimit(2))."""
 
 
 class Target(NamedTuple):
@@ -44,7 +48,16 @@ def names(address: str) -> list[str]:
 
 
 def unreachable(targets: Iterable[Target], seconds: float) -> list[str]:
-    """The ports that packets do not reach, all tried at once. A port that refuses is reachable: nothing listens yet."""
+    """The ports that packets do not reach, of which a few hundred are tried at once, each lot for some seconds.
+
+    A port that refuses is reachable: nothing listens yet.
+    """
+    every = list(targets)
+    lots = (every[start : start + AT_ONCE] for start in range(0, len(every), AT_ONCE))
+    return sorted(each for lot in lots for each in _unreachable(lot, seconds))
+
+
+def _unreachable(targets: Sequence[Target], seconds: float) -> list[str]:
     lost = []
     with selectors.DefaultSelector() as selector:
         for target in targets:
@@ -69,7 +82,7 @@ def unreachable(targets: Iterable[Target], seconds: float) -> list[str]:
                 attempt.close()
                 if code not in (0, errno.ECONNREFUSED):
                     lost.append(_lost(target, code))
-    return sorted(lost)
+    return lost
 
 
 def _lost(target: Target, code: int) -> str:

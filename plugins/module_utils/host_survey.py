@@ -7,9 +7,11 @@ Sources: hosts(5), proc(5), filesystems(5), os-release(5), ip(8), systemd-detect
 
 from __future__ import annotations
 
+import grp
 import ipaddress
 import json
 import os
+import pwd
 import re
 import threading
 import time
@@ -176,8 +178,9 @@ def kernel_abilities(read: Read) -> dict[str, bool]:
     return {
         "nfs": "nfs4" in here or "/nfsv4.ko" in ready,
         "nfsd": "nfsd" in here or "/nfsd.ko" in ready,
-        # A container that shows its cgroups but may not write them runs jobs, and confines none.
-        "cgroup_v2": os.path.isfile(f"{_CGROUPS}/cgroup.controllers")
+        # A container that shows its cgroups but may not write them runs jobs, and confines none. Nor does a kernel that
+        # was started without some controllers, as that of Raspberry Pi OS is.
+        "cgroup_v2": {"cpuset", "memory"}.issubset(read(f"{_CGROUPS}/cgroup.controllers").split())
         and os.access(f"{_CGROUPS}/cgroup.procs", os.W_OK),
         "user_namespaces": limits[0] not in ("", "0") and limits[1] != "0",
     }
@@ -271,6 +274,20 @@ def in_time(jobs: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, 
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
     return dict(found)
+
+
+def users_and_groups(account: Account) -> tuple[dict[str, int], dict[str, int]]:
+    """The ids of users and of groups by their names; a directory may tell those of the account, and list nobody."""
+    users = [*pwd.getpwall(), *_asked(pwd.getpwnam, account.user), *_asked(pwd.getpwuid, account.uid)]
+    groups = [*grp.getgrall(), *_asked(grp.getgrnam, account.group), *_asked(grp.getgrgid, account.gid)]
+    return {each.pw_name: each.pw_uid for each in users}, {each.gr_name: each.gr_gid for each in groups}
+
+
+def _asked(look: Callable[[Any], Any], key: object) -> list[Any]:
+    try:
+        return [look(key)]
+    except KeyError:
+        return []
 
 
 def disk_size(path: str) -> dict[str, float]:

@@ -10,7 +10,7 @@ None or empty is left out. Slurm does not care about the case of a key; of two s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible_collections.aicluster.slurm.plugins.module_utils import gres, hostlist
@@ -158,13 +158,20 @@ def _check(cluster: Cluster) -> list[str]:
             findings.append(f"{key}: found none; accepted: one or more, because slurmctld does not start without")
     findings += _check_nodes(cluster.nodes)
     known = {_text(node.get("NodeName")) for node in cluster.nodes}
-    for name, keys in cluster.nodesets.items():
+    return findings + line_findings(cluster.partitions, cluster.nodesets, known)
+
+
+def line_findings(partitions: Mapping[str, Any], nodesets: Mapping[str, Any], nodes: Collection[str]) -> list[str]:
+    """What is wrong with partitions and node sets, by their names, where the nodes have these names."""
+    findings, known = [], set(nodes)
+    partitions, nodesets = _named(partitions), _named(nodesets)
+    for name, keys in nodesets.items():
         if name in known or name.upper() in _RESERVED:
             findings.append(f"nodeset {name}: found a name that nodes have; accepted: a name of its own")
         findings += _check_line(f"nodeset {name}", name, keys, known)
-    for name, keys in cluster.partitions.items():
-        findings += _check_line(f"partition {name}", name, keys, known | set(cluster.nodesets), may_have_all=True)
-    named = sorted((name, keys) for name, keys in cluster.partitions.items() if isinstance(keys, Mapping))
+    for name, keys in partitions.items():
+        findings += _check_line(f"partition {name}", name, keys, known | set(nodesets), may_have_all=True)
+    named = sorted((name, keys) for name, keys in partitions.items() if isinstance(keys, Mapping))
     defaults = [name for name, keys in named if _text(keys.get("Default")).upper() in _TRUE]
     if len(defaults) > 1:
         findings.append(f"partitions: Default: found {', '.join(defaults)}; accepted: one partition with Default")

@@ -146,10 +146,8 @@ survey:
   returned: success
 """
 
-import grp
 import os
 import platform
-import pwd
 import time
 from functools import partial
 from typing import Sequence
@@ -225,8 +223,7 @@ def main() -> None:
     wanted = [*asked["needed"], *asked["perhaps"]]
     not_there = {*lacking, *packages.missing(wanted, there)}
     source, fstype = host_survey.mount_at(share, read_file("/proc/self/mounts"))
-    users = {entry.pw_name: entry.pw_uid for entry in pwd.getpwall()}
-    groups = {entry.gr_name: entry.gr_gid for entry in grp.getgrall()}
+    users, groups = host_survey.users_and_groups(account)
     module.exit_json(
         changed=False,
         ansible_facts={**host_survey.facts(run_if_there, read_file), **ssh.facts(read_file)},

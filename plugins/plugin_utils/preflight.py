@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from ansible_collections.aicluster.slurm.plugins.module_utils import slurm_conf, slurm_keys
 
 from .hosts import Host, in_network, is_address, is_network, read_host
 
 SUPPORTED = {"Debian": ("12", "13"), "Ubuntu": ("22.04", "24.04")}
 """Operating systems with a Slurm that this collection knows: distribution to its releases."""
+
+ARCHITECTURES = ("x86_64", "aarch64")
+"""Debian's amd64 and arm64."""
 
 RESERVED_NAMES = ("ALL", "DEFAULT")
 """NodeName values with a meaning of their own in slurm.conf(5)."""
@@ -124,6 +129,31 @@ def system_findings(facts: Mapping[str, Mapping[str, Any]], slurm_hosts: Sequenc
             if found != wanted:
                 findings.append(finding(name, "operating system", " ".join(found), accepted))
     return findings
+
+
+def architecture_findings(machines: Mapping[str, str], allow: bool) -> list[str]:
+    """Processors that nobody has tried, by host; as uname(2) names them."""
+    accepted = f"{', '.join(ARCHITECTURES)}, or any with cluster_allow_unsupported_os"
+    return [
+        finding(name, "architecture", found, accepted)
+        for name, found in machines.items()
+        if not allow and found not in ARCHITECTURES
+    ]
+
+
+def partition_findings(
+    partitions: Mapping[str, Any], nodesets: Mapping[str, Any], nodes: Collection[str], release: str
+) -> list[str]:
+    """What Slurm would not take of `cluster_partitions` and `cluster_nodesets`; `nodes` are those of the cluster.
+
+    Their keys are judged where a host tells which release of Slurm it has or gets.
+    """
+    lines = slurm_conf.line_findings(partitions, nodesets, nodes)
+    for kind, named in ((slurm_keys.PARTITION, partitions), (slurm_keys.NODESET, nodesets)):
+        for name, keys in named.items():
+            if release and isinstance(keys, Mapping):
+                lines += slurm_keys.findings(release, kind, f"{kind} {name}", keys)
+    return [f"inventory: {line}" for line in lines]
 
 
 def system(facts: Mapping[str, Any]) -> tuple[str, str]:

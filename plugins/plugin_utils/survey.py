@@ -13,6 +13,13 @@ from typing import Any, NamedTuple
 
 LEVELS = ("fail", "warn", "skip")
 
+GROUPS = ("control", "nfs", "head", "nodes", "gpu")
+"""Those that have minima; control is the control host."""
+
+VOLUMES = ("size_gb", "free_gb")
+NEEDS = ("cpus", "memory_gb", *VOLUMES)
+"""What a minimum may be of. The volumes are by path."""
+
 CHECKS = {
     "address": "fail",
     "cgroup": "warn",
@@ -31,7 +38,7 @@ CHECKS = {
     "ports": "fail",
     "privileges": "fail",
     "python": "fail",
-    "share": "warn",
+    "share": "fail",
     "version": "fail",
 }
 """Every check, and what a finding of it does by default."""
@@ -47,10 +54,23 @@ DISK_FIX = "Make room there, or change preflight_minima"
 
 _LINE = re.compile(r"(?P<where>.*?): (?P<what>.*?): found (?P<found>.*); accepted: (?P<accepted>.*)")
 # What the findings of the inventory are about, to their check; all others are `inventory`.
-_CHECK_OF = {"nodes_address": "address", "cluster_network": "address", "operating system": "os"}
+_CHECK_OF = {
+    "nodes_address": "address",
+    "cluster_network": "address",
+    "operating system": "os",
+    "architecture": "os",
+    "cluster_shared_path": "share",
+    "nfs_external": "share",
+    "nfs_mount": "share",
+    "nfs_service": "share",
+}
 _FIX_OF = {
     "nodes_address": "Set nodes_address for the host, or change cluster_network",
     "operating system": "Install one that is accepted, or take the host out of the inventory",
+    "architecture": "Take the host out of the inventory",
+    "cluster_shared_path": "Move away what is there, or unmount it",
+    "nfs_mount": "Boot a kernel that has the module nfsv4",
+    "nfs_service": "Boot a kernel that has the module nfsd, or set nfs_service",
 }
 _FIX_OF_OTHERS = "Correct it in the inventory"
 
@@ -82,7 +102,6 @@ class View(NamedTuple):
     """What the modules host_survey and host_reach returned."""
     asked: Mapping[str, str]
     """The names that it had to resolve, with their addresses."""
-    container: bool
     declares_gpus: bool
     mps: int
     """`gpu_mps`."""
@@ -98,9 +117,6 @@ class Rules(NamedTuple):
     compute_capability: str
     """NVIDIA GPUs have to be newer."""
     writes_etc_hosts: bool
-    shares: bool
-    """Whether the hosts outside the group nfs mount the share."""
-    share: str
 
 
 # --- Questions --------------------------------------------------------------------------------------------------------
@@ -130,6 +146,46 @@ def groups_of(name: str, groups: Mapping[str, Sequence[str]], compute: Sequence[
     return [*found, "nodes"] if name in compute and "nodes" not in found else found
 
 
+def minima(wanted: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The minima by group, in numbers. Raises ValueError for what is none, which would ask for nothing."""
+    return {_known("preflight_minima", group, GROUPS): _needs(group, needs or {}) for group, needs in wanted.items()}
+
+
+def _needs(group: str, needs: object) -> dict[str, Any]:
+    where = f"preflight_minima.{group}"
+    if not isinstance(needs, Mapping):
+        raise ValueError(f"{where}: found {needs!r}; accepted: a map of {', '.join(NEEDS)}")
+    found: dict[str, Any] = {}
+    for key, need in needs.items():
+        _known(where, key, NEEDS)
+        if need is None:
+            continue
+        if key not in VOLUMES:
+            found[key] = _number(f"{where}.{key}", need)
+        elif isinstance(need, Mapping) and all(str(path).startswith("/") for path in need):
+            found[key] = {str(path): _number(f"{where}.{key}.{path}", size) for path, size in need.items()}
+        else:
+            raise ValueError(f"{where}.{key}: found {need!r}; accepted: a map of paths, each with a size in GB")
+    return found
+
+
+def _known(where: str, name: object, accepted: Sequence[str]) -> str:
+    if name not in accepted:
+        near = "".join(f", meant {match}?" for match in get_close_matches(str(name), accepted, n=1))
+        raise ValueError(f"{where}: found {name!r}{near}; accepted: {', '.join(accepted)}")
+    return str(name)
+
+
+def _number(where: str, value: object) -> float:
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise ValueError(f"{where}: found {value!r}; accepted: a number from 0 on")
+    return number
+
+
 def paths(names: Iterable[str], minima: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The paths whose volumes count for a host in these groups."""
     found = {
@@ -144,9 +200,7 @@ def paths(names: Iterable[str], minima: Mapping[str, Mapping[str, Any]]) -> list
 def levels(changes: Mapping[str, str]) -> dict[str, str]:
     """What a finding of each check does. Raises ValueError."""
     for check, level in changes.items():
-        if check not in CHECKS:
-            near = "".join(f", meant {match}?" for match in get_close_matches(check, CHECKS, n=1))
-            raise ValueError(f"preflight_levels: found the check {check!r}{near}; accepted: {', '.join(CHECKS)}")
+        _known("preflight_levels", check, list(CHECKS))
         if level not in LEVELS:
             raise ValueError(f"preflight_levels.{check}: found {level!r}; accepted: {', '.join(LEVELS)}")
     return {**CHECKS, **changes}
@@ -161,12 +215,12 @@ def inventory_finding(line: str) -> Finding:
     return Finding(_CHECK_OF.get(what, "inventory"), **match.groupdict(), fix=_FIX_OF.get(what, _FIX_OF_OTHERS))
 
 
-def lost_findings(names: Iterable[str]) -> list[Finding]:
-    """The hosts that Ansible could not talk to."""
+def lost_findings(said: Mapping[str, str]) -> list[Finding]:
+    """The hosts that Ansible could not talk to, by what it said of each."""
     accepted = "ssh, sudo, and Python 3.8 or newer"
     return [
-        Finding("connection", name, "connection", "no answer, or an error", accepted, "What Ansible said is above")
-        for name in names
+        Finding("connection", name, "connection", text or "no answer, or an error", accepted, "See whether ssh does")
+        for name, text in said.items()
     ]
 
 
@@ -215,7 +269,7 @@ def _disks(view: View, rules: Rules) -> Iterator[Finding]:
                 yield Finding("disk", view.name, f"{what} of {path}", f"{there:g} GB", accepted, DISK_FIX)
 
 
-def _software(view: View, rules: Rules) -> Iterator[Finding]:
+def _software(view: View, _rules: Rules) -> Iterator[Finding]:
     survey = view.survey
     python = survey["python"]
     if tuple(int(part) for part in re.findall(r"[0-9]+", python)[:2]) < PYTHON:
@@ -233,26 +287,13 @@ def _software(view: View, rules: Rules) -> Iterator[Finding]:
             "Set cluster_uid, cluster_gid, cluster_user or cluster_group",
         )
         yield Finding("ids", view.name, "the cluster's account", ", ".join(survey["conflicts"]), accepted, fix)
-    hides = survey["share"]["hides"]
-    if rules.shares and "nfs" not in view.groups and hides:
-        accepted, fix = "an empty folder, or the share itself", "A mount would hide them: move them away"
-        yield Finding("share", view.name, rules.share, f"files of its own ({', '.join(hides)})", accepted, fix)
 
 
-def _kernel(view: View, rules: Rules) -> Iterator[Finding]:
-    kernel = view.survey["kernel"]
-    needs = []
-    if rules.shares and not view.container:  # a container has the kernel of its host, and no modules of its own
-        if "nfs" in view.groups:
-            needs.append(("nfsd", "an NFS server", "Boot a kernel that has nfsd; else NFS-Ganesha has to serve"))
-        else:
-            needs.append(("nfs", "an NFS client", "Boot a kernel that has nfs"))
-    if "nodes" in view.groups:
+def _kernel(view: View, _rules: Rules) -> Iterator[Finding]:
+    if "nodes" in view.groups and not view.survey["kernel"]["user_namespaces"]:
+        accepted = "user namespaces, for containers of users"
         fix = "Set user.max_user_namespaces and kernel.unprivileged_userns_clone by sysctl"
-        needs.append(("user_namespaces", "user namespaces, for containers of users", fix))
-    for key, accepted, fix in needs:
-        if not kernel[key]:
-            yield Finding("kernel", view.name, "kernel", f"no {key}", accepted, fix)
+        yield Finding("kernel", view.name, "kernel", "no user_namespaces", accepted, fix)
 
 
 def _gpu(view: View, rules: Rules) -> Iterator[Finding]:

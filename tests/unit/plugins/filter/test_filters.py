@@ -277,6 +277,7 @@ def test_preflight_questions() -> None:
 
 
 SURVEY: dict[str, Any] = {
+    "architecture": "x86_64",
     "ahead": [-0.9, 0.4],
     "conflicts": [],
     "cpus": 8,
@@ -316,7 +317,8 @@ def report(changes: dict[str, Any], **rules: Any) -> Any:
             "store": STORE,
             "allow_unsupported": False,
             "confinement": "auto",
-            "share": "/data",
+            "partitions": {"main": {"Nodes": "ALL", "Default": True}},
+            "nodesets": {},
             "writes_etc_hosts": True,
             "minima": MINIMA,
             "levels": {},
@@ -340,8 +342,68 @@ def test_preflight_report() -> None:
     assert found["hosts"]["head0"]["uid"] == 1000
     assert report({}, confinement="none", levels={"connection": "skip"})["findings"] == []
     assert report({}, minima={"control": {"size_gb": {"/": 10**9}}})["findings"][0]["where"] == "control host"
-    with pytest.raises(AnsibleFilterError, match="preflight_levels: found the check 'x'"):
+    with pytest.raises(AnsibleFilterError, match="preflight_levels: found 'x'"):
         report({}, levels={"x": "fail"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "rules", "check", "text"),
+    [
+        ({"architecture": "i686"}, {}, "os", "head0: architecture: found i686; accepted: x86_64, aarch64, or any with"),
+        (
+            {},
+            {"partitions": {"main": {"Nodes": "node[1-9]"}}},
+            "inventory",
+            "inventory: partition main: Nodes: found node[4-9]; accepted: nodes of the cluster",
+        ),
+        (
+            {},
+            {"partitions": {"main": {"Nodes": "ALL", "Maxtime": "1:00", "MaxNode": 1}}},
+            "inventory",
+            "inventory: partition main: found the unknown key MaxNode; accepted: a key of slurm.conf(5) for a",
+        ),
+        (
+            {},
+            {"partitions": {"main": "node1"}},
+            "inventory",
+            "inventory: partition main: found 'node1'; accepted: a map",
+        ),
+        (
+            {},
+            {"partitions": {name: {"Nodes": "ALL", "Default": "YES"} for name in "ab"}},
+            "inventory",
+            "inventory: partitions: Default: found a, b; accepted: one partition with Default",
+        ),
+        (
+            {},
+            {"nodesets": {"fat": {"Nodes": "node7"}}},
+            "inventory",
+            "inventory: nodeset fat: Nodes: found node7; accepted",
+        ),
+    ],
+)
+def test_preflight_report_tells(changes: dict[str, Any], rules: dict[str, Any], check: str, text: str) -> None:
+    (found,) = report(changes, **rules, levels={"connection": "skip", "cgroup": "skip"})["findings"]
+    assert (found["check"], found["level"]) == (check, "fail")
+    assert found["text"].startswith(text)
+
+
+def test_partitions_that_are_no_more() -> None:
+    gone = {"partitions": {"main": {"Nodes": "ALL", "MaxTime": None}, "old": None}, "nodesets": {"older": None}}
+    assert report({}, **gone, levels={"connection": "skip", "cgroup": "skip"})["findings"] == []
+
+
+def test_storage_and_lost_hosts_are_in_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "head0: cluster_shared_path: found tmpfs (tmpfs) mounted at /data; accepted: 10.0.0.1:/data, or nothing yet"
+    monkeypatch.setitem(HOSTVARS, "head0", {**HOSTVARS["head0"], "__nfs_refused": [told]})
+    unreachable = {"msg": "Failed to connect to the host via ssh:\n  Connection refused", "unreachable": True}
+    monkeypatch.setitem(HOSTVARS, "node3", {**HOSTVARS["node3"], "__cluster_survey": unreachable})
+    found = report({}, confinement="none")
+    assert [(each["check"], each["level"]) for each in found["findings"]] == [("share", "fail"), ("connection", "warn")]
+    assert found["failed"] == [f"{told}. Move away what is there, or unmount it"]
+    assert found["warned"][0].startswith(
+        "node3: connection: found Failed to connect to the host via ssh: Connection refused; accepted: ssh, sudo"
+    )
 
 
 def test_preflight_report_of_the_way_to_others() -> None:

@@ -43,6 +43,14 @@ def test_ports() -> None:
     assert [text.split(" (")[0] for text in lost] == ["255.255.255.255 port 22"]
 
 
+def test_no_more_ports_at_once_than_a_process_may_have_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    lots: list[int] = []
+    monkeypatch.setattr(reach, "_unreachable", lambda lot, _seconds: lots.append(len(lot)) or [f"{lot[0].port}"])
+    targets = [reach.Target("node", port) for port in range(1000, 2100)]
+    assert reach.unreachable(iter(targets), 1.0) == ["1000", "1400", "1800"]
+    assert lots == [400, 400, 300]
+
+
 @pytest.mark.parametrize("apt", [True, False])
 def test_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, apt: bool) -> None:
     if apt:

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import grp
 import json
 import os
+import pwd
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -199,14 +201,26 @@ def test_kernel(files: dict[str, str], found: dict[str, bool]) -> None:
     assert {key: abilities[key] for key in found} == found
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_cgroups_that_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+@pytest.mark.parametrize(
+    ("controllers", "found"),
+    [("cpuset cpu io memory hugetlb pids\n", True), ("cpuset cpu io pids\n", False), ("", False)],
+)
+def test_cgroups_that_confine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, controllers: str, found: bool) -> None:
     monkeypatch.setattr(survey, "_CGROUPS", str(tmp_path))
+    assert survey.kernel_abilities(survey.read_file)["cgroup_v2"] is False  # hybrid, or version 1
     (tmp_path / "cgroup.procs").touch()
-    assert survey.kernel_abilities(lambda _path: "")["cgroup_v2"] is False  # hybrid, or version 1
-    if there:
-        (tmp_path / "cgroup.controllers").touch()
-    assert survey.kernel_abilities(lambda _path: "")["cgroup_v2"] is there
+    (tmp_path / "cgroup.controllers").write_text(controllers, encoding="utf-8")
+    assert survey.kernel_abilities(survey.read_file)["cgroup_v2"] is found
+
+
+def test_accounts_that_a_directory_only_tells_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    ada = pwd.struct_passwd(("ada", "x", 10000, 100, "", "/", ""))
+    physics = grp.struct_group(("physics", "x", 10000, []))
+    monkeypatch.setattr(pwd, "getpwuid", {10000: ada}.__getitem__)
+    monkeypatch.setattr(grp, "getgrgid", {10000: physics}.__getitem__)
+    users, groups = survey.users_and_groups(survey.Account(**ACCOUNT))
+    assert (users["ada"], users["root"]) == (10000, 0)
+    assert (groups["physics"], groups["root"]) == (10000, 0)
 
 
 def test_gpus(tmp_path: Path) -> None:

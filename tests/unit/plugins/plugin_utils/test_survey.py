@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from ansible_collections.aicluster.slurm.plugins.plugin_utils.survey import (
     inventory_finding,
     levels,
     lost_findings,
+    minima,
     pairs,
     paths,
     survey_findings,
@@ -30,8 +32,6 @@ RULES = Rules(
     clock_skew=20,
     compute_capability="2.1",
     writes_etc_hosts=True,
-    shares=True,
-    share="/data",
 )
 GOOD: dict[str, Any] = {
     "addresses": {},
@@ -47,7 +47,6 @@ GOOD: dict[str, Any] = {
     "names": {},
     "packages": {"there": [], "lacking": [], "strangers": []},
     "python": "3.11.2",
-    "share": {"mounted": False, "hides": []},
     "slurm": "24.11",
     "uid": 0,
     "unreachable": [],
@@ -58,7 +57,7 @@ def view(name: str, **changes: Any) -> View:
     """A host; keys of View go there, all others into its answers."""
     mine = {key: changes.pop(key) for key in list(changes) if key in View._fields}
     groups = groups_of(name, GROUPS, GROUPS["nodes"])
-    good = View(name, name, ADDRESSES[name], groups, {**GOOD, **changes}, {}, False, False, 0)
+    good = View(name, name, ADDRESSES[name], groups, {**GOOD, **changes}, {}, False, 0)
     return good._replace(**{"declares_gpus": "gpu" in groups, **mine})
 
 
@@ -168,24 +167,6 @@ def test_nothing_wrong() -> None:
         ),
         (
             "n1",
-            {"share": {"mounted": False, "hides": ["a", "b"]}},
-            "share",
-            "n1: /data: found files of its own (a, b); accepted: an empty folder, or the share itself. A mount",
-        ),
-        (
-            "n1",
-            {"kernel": {**GOOD["kernel"], "nfs": False}},
-            "kernel",
-            "n1: kernel: found no nfs; accepted: an NFS client",
-        ),
-        (
-            "s",
-            {"kernel": {**GOOD["kernel"], "nfsd": False}},
-            "kernel",
-            "s: kernel: found no nfsd; accepted: an NFS server",
-        ),
-        (
-            "n1",
             {"kernel": {**GOOD["kernel"], "user_namespaces": False}},
             "kernel",
             "n1: kernel: found no user_namespaces; accepted: user namespaces, for containers of users",
@@ -268,8 +249,6 @@ def test_one_fault(name: str, changes: dict[str, Any], check: str, text: str) ->
         ("n1", {"memory_mb": 1717}),
         ("s", {"cpus": 1, "memory_mb": 100}),
         ("n1", {"disks": {"/": {"size_gb": 10.0, "free_gb": 0.1}}}),
-        ("s", {"share": {"mounted": False, "hides": ["home"]}}),
-        ("n1", {"kernel": {**GOOD["kernel"], "nfs": False}, "container": True}),
         ("s", {"kernel": {**GOOD["kernel"], "user_namespaces": False}}),
         ("n1", {"gpus": {"counted": {"NVIDIA": 1}, "driver": False, "capabilities": {}}}),
         ("n2", {"gpus": {"counted": {"AMD": 1}, "driver": True, "capabilities": {}}, "declares_gpus": False}),
@@ -328,8 +307,11 @@ def test_control_host() -> None:
 
 
 def test_lost_hosts() -> None:
-    (found,) = lost_findings(["n1"])
-    assert str(found).startswith("n1: connection: found no answer, or an error; accepted: ssh, sudo, and Python 3.8")
+    lost, silent = lost_findings({"n1": "sudo: a password is required", "n2": ""})
+    assert str(lost).startswith(
+        "n1: connection: found sudo: a password is required; accepted: ssh, sudo, and Python 3.8"
+    )
+    assert str(silent).startswith("n2: connection: found no answer, or an error; accepted")
 
 
 @pytest.mark.parametrize(
@@ -338,6 +320,9 @@ def test_lost_hosts() -> None:
         (finding("n1", "nodes_address", "10.0.0.1, 10.0.0.2", "one"), "address"),
         (finding("n1", "operating system", "Debian 11", "Debian 12"), "os"),
         (finding("inventory", "group head", "no host", "one"), "inventory"),
+        (finding("n1", "architecture", "armv7l", "x86_64"), "os"),
+        (finding("n1", "cluster_shared_path", "tmpfs (tmpfs) mounted at /data", "nothing yet"), "share"),
+        (finding("n1", "nfs_mount", "a kernel that cannot", "another"), "share"),
     ],
 )
 def test_findings_of_the_inventory(line: str, check: str) -> None:
@@ -352,7 +337,36 @@ def test_findings_of_the_inventory(line: str, check: str) -> None:
 def test_levels() -> None:
     assert levels({}) == CHECKS
     assert levels({"cpu": "fail", "disk": "skip"}) == {**CHECKS, "cpu": "fail", "disk": "skip"}
-    with pytest.raises(ValueError, match=r"preflight_levels: found the check 'cpus', meant cpu\?; accepted: address"):
+    with pytest.raises(ValueError, match=r"preflight_levels: found 'cpus', meant cpu\?; accepted: address"):
         levels({"cpus": "fail"})
     with pytest.raises(ValueError, match=r"preflight_levels\.cpu: found 'no'; accepted: fail, warn, skip"):
         levels({"cpu": "no"})
+
+
+def test_minima() -> None:
+    assert minima({"nodes": {"cpus": "4", "free_gb": {"/srv": 1}}, "nfs": None, "control": {"size_gb": None}}) == {
+        "nodes": {"cpus": 4.0, "free_gb": {"/srv": 1.0}},
+        "nfs": {},
+        "control": {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"node": {}}, "preflight_minima: found 'node', meant nodes?; accepted: control, nfs, head, nodes, gpu"),
+        ({"nodes": {"cpu": 9}}, "preflight_minima.nodes: found 'cpu', meant cpus?; accepted: cpus, memory_gb, size_gb"),
+        ({"nodes": {"cpus": "many"}}, "preflight_minima.nodes.cpus: found 'many'; accepted: a number from 0 on"),
+        ({"nodes": {"cpus": float("nan")}}, "preflight_minima.nodes.cpus: found nan; accepted: a number from 0 on"),
+        ({"nodes": 3}, "preflight_minima.nodes: found 3; accepted: a map of cpus, memory_gb"),
+        ({"head": {"size_gb": 3}}, "preflight_minima.head.size_gb: found 3; accepted: a map of paths"),
+        (
+            {"head": {"size_gb": {"var": 3}}},
+            "preflight_minima.head.size_gb: found {'var': 3}; accepted: a map of paths",
+        ),
+        ({"head": {"size_gb": {"/": "x"}}}, "preflight_minima.head.size_gb./: found 'x'; accepted: a number"),
+    ],
+)
+def test_minima_that_are_none(wanted: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        minima(wanted)
