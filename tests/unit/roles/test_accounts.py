@@ -136,7 +136,14 @@ def test_other_logins_have_a_file_of_their_own(value: Values) -> None:
 def test_keys_in_a_home_do_not_begin_to_count_by_leaving_the_list(value: Values) -> None:
     kept = ["ada", "joe", "cluster", "admin"]
     found = admitted(value, kept=kept, common_users=[], ansible_user="admin")
-    assert found == {"cluster": "", "ada": "", "joe": "", "admin": HOME}
+    # Also those of who Ansible logs in as, whom a file of its own would leave with less than the list gave.
+    assert found == {"cluster": "", "ada": "", "joe": "", "admin": ""}
+    assert admitted(value, kept=["ada"], common_users=[], ansible_user="admin")["admin"] == HOME
+    left = {"__common_made": {"kept": ["admin"]}, "ansible_user": "admin"}
+    assert value("__common_login", **left) == ""
+    assert f"{value('__common_keys_folder')}/admin" not in value("__common_absent", **left)
+    # Without a key that is known to let Ansible in.
+    assert admitted(value, kept=["admin"], ansible_user="admin", common_control_key="")["admin"] == HOME
     opened = [{"name": "ada", "uid": 20001, "authorized_keys_exclusive": False}]
     assert admitted(value, kept=["ada"], common_users=opened) == {"cluster": "", "ada": HOME}
 

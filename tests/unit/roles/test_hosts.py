@@ -57,6 +57,28 @@ def test_what_cloud_init_would_write_has_the_hosts(value: Values) -> None:
     assert rendered(value, TEMPLATE, common_etc_hosts=False) == TEMPLATE
 
 
+def test_older_lines_for_our_hosts_do_not_count_before_ours(value: Values) -> None:
+    older = """127.0.0.1 localhost
+10.9.9.9 n1
+10.9.9.8\tn1 n0 # by hand
+# 10.9.9.9 n1
+10.9.9.7 n1 www
+10.9.9.6 n10
+10.0.0.1 n1.lab n1
+fd00::1 n1
+"""
+    text = rendered(value, older).split("# BEGIN")[0]
+    kept = (
+        "127.0.0.1 localhost",
+        "# 10.9.9.9 n1",
+        "10.9.9.7 n1 www",
+        "10.9.9.6 n10",
+        "10.0.0.1 n1.lab n1",
+        "fd00::1 n1",
+    )
+    assert text == "".join(f"{line}\n" for line in kept)
+
+
 def test_nothing_of_it_where_it_is_not_installed(value: Values) -> None:
     assert value("__common_cloud_hosts", cloud_init=False) == []
 
