@@ -99,7 +99,15 @@ def parse_nodes_json(text: str) -> dict[str, Node]:
     # 22.05 exits with 0 and an empty list when it reached nobody; only this tells.
     if document.get("errors"):
         raise ScontrolError(f"nodes: Slurm reports errors: {document['errors']}")
-    return {node.name: node for node in map(_node_of_json, document["nodes"])}
+    return _by_name(map(_node_of_json, document["nodes"]))
+
+
+def _by_name(nodes: Iterable[Node]) -> dict[str, Node]:
+    found: dict[str, Node] = {}
+    for node in nodes:
+        if found.setdefault(node.name, node) is not node:
+            raise ScontrolError(f"nodes: found {node.name!r} twice; accepted: every node once")
+    return found
 
 
 def _node_of_json(record: Any) -> Node:
@@ -161,12 +169,26 @@ _LINE = re.compile(
 )
 
 
+# What older releases append to a state instead of a word of its own (sinfo(1) NODE STATE CODES).
+_SYMBOLS = {
+    "*": "NOT_RESPONDING",
+    "~": "POWERED_DOWN",
+    "#": "POWERING_UP",
+    "!": "POWER_DOWN",
+    "%": "POWERING_DOWN",
+    "$": "MAINTENANCE",
+    "@": "REBOOT_REQUESTED",
+    "^": "REBOOT_ISSUED",
+    "-": "PLANNED",
+}
+
+
 def parse_nodes_text(text: str) -> dict[str, Node]:
     """Nodes by name, from `scontrol --oneliner show nodes`."""
     before, *records = _RECORD.split(text)
     if before.strip() not in ("", "No nodes in the system"):
         raise ScontrolError(f"nodes: found {before.strip()[:80]!r} where a node was expected")
-    return {node.name: node for node in map(_node_of_text, records)}
+    return _by_name(map(_node_of_text, records))
 
 
 def _node_of_text(record: str) -> Node:
@@ -174,7 +196,9 @@ def _node_of_text(record: str) -> Node:
     free = match.groupdict("") if match else {}
     try:
         values = dict(re.findall(r"(?:^|\s)(\w+)=(\S*)", free["head"].replace("=(null)", "=")))
-        base, *flags = values["State"].split("+")
+        words = values["State"].split("+")
+        base, *flags = (word.rstrip("".join(_SYMBOLS)) for word in words)
+        flags += [_SYMBOLS[symbol] for word in words for symbol in word if symbol in _SYMBOLS]
         return Node(
             name=values["NodeName"],
             base=base,
@@ -225,15 +249,20 @@ def read_nodes(run: Runner, version: tuple[int, int]) -> dict[str, Node]:
 
     Raises CommandError, and ScontrolError for what cannot be read.
     """
+    unread = None
     if version >= (22, 5):
         result = run(_AS_JSON if version >= (23, 2) else _AS_JSON_22)
         try:
             return parse_nodes_json(require(result).stdout)
-        except (CommandError, ScontrolError):
+        except (CommandError, ScontrolError) as error:
             # Slurm may be built without JSON, and 22.05 does not say what went wrong; the text shows either.
             if cause_of(result):
                 raise CommandError(result) from None
-    return parse_nodes_text(require(run(_AS_TEXT)).stdout)
+            unread = error
+    text = require(run(_AS_TEXT)).stdout
+    if isinstance(unread, ScontrolError) and not text.strip():  # nothing shows either: what was there is what counts
+        raise unread
+    return parse_nodes_text(text)
 
 
 class Job(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.scontrol import (
     parse_nodes_json,
     parse_nodes_text,
     parse_version,
+    read_nodes,
     reason_owner,
     update_argv,
 )
@@ -48,6 +49,9 @@ NODE = Node("n1", "IDLE", frozenset(), "", "", 10, (), (), "", "", "24.11.5", No
 
 def read(version: str, name: str) -> str:
     return (FIXTURES / f"slurm-{version}" / name).read_text(encoding="utf-8")
+
+
+RECORD = json.loads(read("24.11", JSON["24.11"]))["nodes"][3]
 
 
 def node(state: str = "IDLE", reason: str = "", user: str = "root", **values: Any) -> Node:
@@ -145,6 +149,28 @@ def test_free_text(tail: str, reason: str, user: str, comment: str, extra: str) 
     assert (found.weight, found.features, found.active_features) == (55, ("a", "b"), ("a",))
 
 
+@pytest.mark.parametrize(
+    ("state", "found"),
+    [
+        ("DOWN*+DRAIN", "DOWN+DRAIN+NOT_RESPONDING"),
+        ("IDLE~+CLOUD", "IDLE+CLOUD+POWERED_DOWN"),
+        ("MIXED-", "MIXED+PLANNED"),
+        ("IDLE$+DRAIN@", "IDLE+DRAIN+MAINTENANCE+REBOOT_REQUESTED"),
+    ],
+)
+def test_states_of_older_releases(state: str, found: str) -> None:
+    assert parse_nodes_text(HEAD.format(state=f"State={state}") + "\n")["n3"].state == found
+
+
+def test_damaged_json_is_named_where_the_text_has_nothing_either() -> None:
+    def run(argv: Sequence[str], text: str = "") -> Result:
+        return Result(list(argv), 0, '{"nodes": [' if "--json" in argv else text, "")
+
+    with pytest.raises(ScontrolError, match="not JSON"):
+        read_nodes(run, (24, 11))
+    assert read_nodes(lambda argv: run(argv, "No nodes in the system\n"), (24, 11)) == {}
+
+
 def test_no_nodes() -> None:
     assert parse_nodes_text("") == parse_nodes_text("No nodes in the system\n") == {}
 
@@ -163,6 +189,8 @@ def test_an_empty_list_with_errors_is_no_list_of_nodes() -> None:
         (parse_nodes_json, '{"nodes": [7]}', "no node"),
         (parse_nodes_json, '{"nodes": [{"name": "n1"}]}', "no node .KeyError"),
         (parse_nodes_json, '{"nodes": [{"name": "n1", "state": []}]}', "no node .ValueError"),
+        (parse_nodes_json, json.dumps({"nodes": [RECORD, RECORD]}), f"'{RECORD['name']}' twice"),
+        (parse_nodes_text, (HEAD.format(state="State=IDLE") + "\n") * 2, "'n3' twice"),
         (parse_nodes_text, "Node nosuch not found\n", "'Node nosuch not found'"),
         (parse_nodes_text, HEAD.format(state="State=IDLE").replace("Weight=55", "Weight=x"), "'x'"),
         (parse_nodes_text, HEAD.format(state=""), "'State'"),
@@ -181,7 +209,6 @@ JSON_VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
-RECORD = json.loads(read("24.11", JSON["24.11"]))["nodes"][3]
 KEYS = st.sampled_from(sorted({*RECORD, "state_flags", "slurmd_version"}))
 
 
@@ -212,8 +239,8 @@ WORDS = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=12)
 @given(WORDS, WORDS, WORDS, st.sampled_from(["", " [root@2026-11-21T21:35:14]"]))
 def test_any_free_text_leaves_the_rest_alone(reason: str, comment: str, extra: str, tail: str) -> None:
     line = HEAD.format(state="State=IDLE+DRAIN") + f" Reason={reason}{tail} Comment={comment} Extra={extra}\n"
-    nodes = parse_nodes_text(line * 2)
-    assert list(nodes) == ["n3"]
+    nodes = parse_nodes_text(line + line.replace("n3", "n5", 1))
+    assert list(nodes) == ["n3", "n5"]
     assert (nodes["n3"].state, nodes["n3"].weight) == ("IDLE+DRAIN", 55)
 
 
