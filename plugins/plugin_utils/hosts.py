@@ -40,6 +40,14 @@ def is_address(text: object) -> bool:
     return netaddr.valid_ipv4(text, netaddr.INET_PTON) or netaddr.valid_ipv6(text)
 
 
+def host_address(text: object) -> str:
+    """The address in its usual spelling; empty for what is none, or one that no host can have."""
+    if not is_address(text):
+        return ""
+    address = netaddr.IPAddress(str(text))
+    return "" if not int(address) or address.is_multicast() or str(address) == "255.255.255.255" else str(address)
+
+
 def is_network(text: str) -> bool:
     """Whether `text` is a network such as 10.0.0.0/24."""
     try:

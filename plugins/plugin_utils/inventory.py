@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
+
+from ansible_collections.aicluster.slurm.plugins.module_utils.hostlist import MAX_NAMES, HostlistError, expand
 
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 GROUP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -17,6 +19,11 @@ FEATURE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
 
 OWN_GROUPS = ("all", "ungrouped")
 """Groups that Ansible makes itself."""
+
+ITEM = re.compile(r"(?:[^,\s\[\]]|\[[^\]]*\]?)+|\]")
+"""An item of host lists: separators are the commas and blanks outside of brackets."""
+
+_WITH_DOMAIN = re.compile(r"(.*\])(\.[^\[\],\s]+)", re.DOTALL)
 
 
 class InventoryError(ValueError):
@@ -64,7 +71,34 @@ def check_name(name: str, where: str, source: object) -> None:
         raise refusal(where, f"the host name {short(name)}", accepted, source)
 
 
-def check_keys(found: Mapping[Any, Any], known: Collection[str], where: str) -> None:
+def host_names(text: str) -> list[str]:
+    """The names of host lists, as `expand` has them; a domain may follow the brackets, as in node[01-64].lab.
+
+    Slurm knows a host by its name up to the first dot, so that it never sees what it would not take. Raises
+    HostlistError.
+    """
+    if "]." not in text:
+        return expand(text)
+    names: list[str] = []
+    for item in ITEM.findall(text):
+        match = _WITH_DOMAIN.fullmatch(item)
+        hosts, domain = match.groups() if match else (item, "")
+        names += [name + domain for name in expand(hosts)]
+        if len(names) > MAX_NAMES:
+            raise HostlistError(f"host list {short(text)}: found more names; accepted: up to {MAX_NAMES} in all")
+    return names
+
+
+def is_plain(document: object) -> bool:
+    """Whether a document is an inventory as Ansible's own plugin yaml reads it: groups at the top."""
+    groups = list(document.values()) if isinstance(document, Mapping) else []
+    return any(groups) and all(
+        group is None or (isinstance(group, Mapping) and set(group) <= {"children", "hosts", "vars"})
+        for group in groups
+    )
+
+
+def check_keys(found: Iterable[Any], known: Collection[str], where: str) -> None:
     """InventoryError for a key that is not among the known ones; names the nearest."""
     for key in found:
         if key not in known:
@@ -83,12 +117,14 @@ def mapping(value: object, where: str, accepted: str = "a mapping") -> Mapping[A
 
 def words(value: object, where: str, pattern: re.Pattern[str], accepted: str) -> list[str]:
     """A list of words, given as one or as a text with commas; each once, in their order. Raises InventoryError."""
-    items = value.split(",") if isinstance(value, str) else value
+    # A comma too many says nothing.
+    items = [item for item in value.split(",") if item.strip()] if isinstance(value, str) else value
     if not isinstance(items, (list, tuple)):
         raise refusal(where, short(value), f"a list: {accepted}", value)
     for item in items:
         if not isinstance(item, str) or not pattern.fullmatch(item.strip()):
-            raise refusal(where, short(item), accepted, item)
+            quoted = ", in quotes where YAML takes it for a number" if isinstance(item, (int, float)) else ""
+            raise refusal(where, short(item), accepted + quoted, item)
     return list(dict.fromkeys(item.strip() for item in items))
 
 

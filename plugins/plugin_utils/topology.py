@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -14,7 +15,7 @@ import yaml
 from ansible_collections.aicluster.slurm.plugins.module_utils.gres import GresError, parse_all
 from ansible_collections.aicluster.slurm.plugins.module_utils.hostlist import HostlistError, expand
 
-from .hosts import is_address, is_network
+from .hosts import host_address, is_network
 from .inventory import (
     FEATURE,
     GROUP_NAME,
@@ -24,6 +25,7 @@ from .inventory import (
     check_keys,
     check_name,
     checked,
+    host_names,
     mapping,
     refusal,
     short,
@@ -39,6 +41,24 @@ ROLES = ("nfs", "head", "nodes", "gpu")
 
 ENTRY = ("address", "features", "gres", "groups", "hardware", "roles", "vars", "weight")
 """What can be said of a host list."""
+
+OWN_VARIABLES = {
+    "cluster_name": "name",
+    "cluster_network": "network",
+    "cluster_partitions": "partitions",
+    "nodes_address": "address of a host",
+}
+"""Variables of all hosts that are not for `vars`, where nothing would check them, to what they are written as."""
+
+HOST_VARIABLES = {
+    "gpu_devices": "gres",
+    "nodes_features": "features",
+    "nodes_hardware": "hardware",
+    "nodes_weight": "weight",
+}
+"""Variables of a host list to the keys of which they would get the better in silence."""
+
+GRES_EXAMPLE = '{type: h100, files: ["/dev/nvidia[0-7]"]}'
 
 ANY_ROLE = re.compile("|".join(ROLES))
 MAX_WEIGHT = 2**32 - 1  # slurm.conf(5): an unsigned 32-bit number
@@ -67,7 +87,10 @@ def read_topology(hosts: object, network: str = "") -> Inventory:
     for entry in entries:
         common = _variables(entry)
         own = mapping(entry.settings.get("vars"), f"{entry.where}.vars")
-        check_variables(own, f"{entry.where}.vars")
+        check_variables(own, f"{entry.where}.vars", {"nodes_address": "address"})
+        for name, key in HOST_VARIABLES.items():
+            if name in own and entry.settings.get(key) is not None:
+                raise refusal(f"{entry.where}.vars", f"the variable {name} beside {key}", "one of the two", name)
         addresses = _addresses(entry, network)
         located += [(address, entry) for address in addresses]
         if addresses:
@@ -96,7 +119,8 @@ def duplicate_keys(text: str) -> Iterator[tuple[str, int]]:
         elif isinstance(node, yaml.MappingNode):
             seen = set()
             for key, value in node.value:
-                if isinstance(key, yaml.ScalarNode):
+                # A mapping may have several `<<`, each with keys from elsewhere.
+                if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                     if key.value in seen:
                         yield key.value, key.start_mark.line + 1
                     seen.add(key.value)
@@ -112,11 +136,14 @@ def check_network(value: object) -> str:
     return value
 
 
-def check_variables(variables: Mapping[Any, Any], where: str) -> None:
-    """InventoryError for a name that no variable can have."""
+def check_variables(variables: Mapping[Any, Any], where: str, own: Mapping[str, str] | None = None) -> None:
+    """InventoryError for a name that no variable can have, and for those of `own`, which are written otherwise."""
     for name in variables:
-        if not isinstance(name, str) or not name.isidentifier():
-            raise refusal(where, f"the variable {short(name)}", "letters, digits and '_', no digit first", name)
+        if not isinstance(name, str) or not GROUP_NAME.fullmatch(name) or keyword.iskeyword(name):
+            accepted = "letters, digits and '_', no digit first, and no word of Python's such as for"
+            raise refusal(where, f"the variable {short(name)}", accepted, name)
+        if own and name in own:
+            raise refusal(where, f"the variable {name}", f"the key {own[name]} for it, which is checked", name)
 
 
 def _entry(key: object, settings: object) -> Entry:
@@ -124,7 +151,7 @@ def _entry(key: object, settings: object) -> Entry:
     if not isinstance(key, str):
         raise refusal(where, short(key), "a host list such as node[01-64], quoted where it is a number", key)
     try:
-        names = expand(key)
+        names = host_names(key)
     except HostlistError as error:
         raise InventoryError(f"hosts: {error}", key) from None
     if not names:
@@ -149,7 +176,8 @@ def _refuse_shared(items: Iterable[tuple[str, Entry]], what: str) -> None:
 
 def _groups(entry: Entry) -> list[str]:
     """The groups of the hosts: those of their roles, and further ones."""
-    roles = entry.settings.get("roles", ["nodes"])
+    roles = entry.settings.get("roles")
+    roles = ["nodes"] if roles is None else roles
     accepted = f"of {', '.join(ROLES)}"
     groups = words(roles, f"{entry.where}.roles", ANY_ROLE, accepted)
     if any((record.get("name") or "gpu") == "gpu" for record in _gres(entry)):
@@ -172,7 +200,8 @@ def _gres(entry: Entry) -> list[Mapping[str, Any]]:
     try:
         parse_all(records, f"{entry.where}.gres")
     except GresError as error:
-        raise InventoryError(str(error), entry.settings["gres"]) from None
+        example = f", such as {GRES_EXAMPLE}" if isinstance(records, str) else ""
+        raise InventoryError(f"{error}{example}", entry.settings["gres"]) from None
     return list(records)
 
 
@@ -219,39 +248,47 @@ def _addresses(entry: Entry, network: str) -> list[str]:
         accepted = f"an address to count up from, a network, or an address for each of the {len(entry.names)} hosts"
         raise refusal(where, short(declared), accepted, declared)
     for address in addresses:
-        if not is_address(address):
+        if not host_address(address):
             raise refusal(where, short(address), "addresses such as 10.0.1.1", declared)
-        _check_inside(netaddr.IPAddress(address), network, where, declared)
-    return [str(address) for address in addresses]
+        check_inside(address, network, where, declared)
+    return list(map(host_address, addresses))
 
 
 def _counted(declared: str, count: int, where: str, network: str) -> list[str]:
     """Addresses counted up from one, or from the first of a network."""
-    if is_address(declared):
+    if host_address(declared):
         first = netaddr.IPAddress(declared)
         limits = netaddr.IPNetwork(network) if network else None
     elif "/" in declared and is_network(declared):
         limits = netaddr.IPNetwork(declared)
+        if limits.ip != limits.network:
+            accepted = f"{limits.cidr} for the hosts of the whole network, or {limits.ip} to count up from"
+            raise refusal(where, short(declared), accepted, declared)
         first = netaddr.IPAddress(_ends(limits)[0], limits.version)
     else:
         accepted = "an address such as 10.0.1.1, a network such as 10.0.1.0/24, or addresses such as 10.0.1.[1-64]"
         raise refusal(where, short(declared), accepted, declared)
-    _check_inside(first, network, where, declared)
+    check_inside(first, network, where, declared)
     last = int(first) + count - 1
-    most = _ends(limits)[1] if limits else 2 ** (32 if first.version == 4 else 128) - 1
+    # 255.255.255.255 is no host's.
+    most = _ends(limits)[1] if limits else 2**32 - 2 if first.version == 4 else 2**128 - 1
     if last > most:
         room = most - int(first) + 1
-        found = f"{declared}, where {room} addresses are left{f' in {limits}' if limits else ''}"
+        left = f"{room} address{'es are' if room != 1 else ' is'} left"
+        found = f"{declared}, where {left}{f' in {limits}' if limits else ''}"
         raise refusal(where, found, f"room for {count} hosts", declared)
-    _check_inside(netaddr.IPAddress(last, first.version), network, where, declared)
+    end = netaddr.IPAddress(last, first.version)
+    check_inside(end, network, where, declared)
+    if not host_address(str(end)):
+        raise refusal(where, f"{declared}, which leads to {end}", "addresses that hosts can have", declared)
     return [str(netaddr.IPAddress(value, first.version)) for value in range(int(first), last + 1)]
 
 
-def _check_inside(address: netaddr.IPAddress, network: str, where: str, source: object) -> None:
+def check_inside(address: str | netaddr.IPAddress, network: str, where: str, source: object = None) -> None:
     """InventoryError for an address that no host of the network can have."""
     if not network:
         return
-    limits = netaddr.IPNetwork(network)
+    address, limits = netaddr.IPAddress(address), netaddr.IPNetwork(network)
     first, last = _ends(limits)
     if address.version != limits.version or not first <= int(address) <= last:
         accepted = f"an address in the network {network}, {_text(first, limits)} to {_text(last, limits)}"

@@ -75,10 +75,29 @@ def test_a_host_list_alone_is_a_node_that_is_reached_by_its_name() -> None:
 
 
 @pytest.mark.parametrize(
+    ("hosts", "found"),
+    [
+        ("n[1-2].lab.local", ["n1.lab.local", "n2.lab.local"]),
+        ("n[1-2].lab,m3 k[1,3].x", ["n1.lab", "n2.lab", "m3", "k1.x", "k3.x"]),
+        ("r[1-2].n[1-2].lab", ["r1.n1.lab", "r2.n1.lab", "r1.n2.lab", "r2.n2.lab"]),
+        ("n1.lab", ["n1.lab"]),
+    ],
+)
+def test_a_domain_may_follow_the_brackets(hosts: str, found: list[str]) -> None:
+    assert sorted(read_topology({hosts: {}}).hosts) == sorted(found)
+
+
+def test_words_with_a_comma_too_many() -> None:
+    assert read_topology({"n": {"features": "a,b,"}}).hosts["n"] == {"nodes_features": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
     ("settings", "groups"),
     [
         ({}, {"nodes"}),
         ({"roles": []}, set()),
+        ({"roles": None}, {"nodes"}),
+        ({"groups": "rack1,"}, {"nodes", "rack1"}),
         ({"roles": "nfs, head,nodes"}, {"nfs", "head", "nodes"}),
         ({"roles": ["gpu"]}, {"gpu", "nodes"}),
         ({"roles": ["head", "gpu"]}, {"head", "gpu", "nodes"}),
@@ -102,7 +121,8 @@ def test_roles(settings: dict[str, Any], groups: set[str]) -> None:
         (["10.0.0.3", "10.0.0.2", "10.0.0.9"], NETWORK, ["10.0.0.3", "10.0.0.2", "10.0.0.9"]),
         ("fd00::fffe", "fd00::/64", ["fd00::fffe", "fd00::ffff", "fd00::1:0"]),
         ("fd00::/64", "", ["fd00::1", "fd00::2", "fd00::3"]),
-        ("255.255.255.253", "", ["255.255.255.253", "255.255.255.254", "255.255.255.255"]),
+        ("255.255.255.252", "", ["255.255.255.252", "255.255.255.253", "255.255.255.254"]),
+        (["fd00:0::1", "FD00::2", "fd00::3"], "", ["fd00::1", "fd00::2", "fd00::3"]),
     ],
 )
 def test_addresses(settings: object, network: str, found: list[str]) -> None:
@@ -133,6 +153,16 @@ def test_a_network_of_two() -> None:
         # What is said of them
         ({"n": []}, "hosts.n: found []; accepted: a mapping with the keys address, features, gres"),
         ({"n": {"adress": 1}}, "hosts.n: found the key 'adress', meant address?; accepted: address, features, gres"),
+        (
+            {"n[1-2]-ib": {}},
+            "hosts: host list 'n[1-2]-ib': found '-ib' after the last bracket of 'n[1-2]-ib'; accepted",
+        ),
+        ({"n[1-2].lab.": {}}, "hosts.n[1-2].lab.: found the host name 'n1.lab.'; accepted: letters"),
+        ({"n[1-2]!.lab": {}}, "hosts: host list 'n[1-2]!.lab': found '!.lab' after the last bracket"),
+        (
+            {",".join(f"{x}[1-65536].lab" for x in "ab"): {}},
+            "hosts: host list 'a[1-65536].lab,b[1-65536].lab': found more",
+        ),
         ({"n": {"roles": "node"}}, "hosts.n.roles: found 'node'; accepted: of nfs, head, nodes, gpu"),
         ({"n": {"roles": 1}}, "hosts.n.roles: found 1; accepted: a list: of nfs, head, nodes, gpu"),
         ({"n": {"roles": [1]}}, "hosts.n.roles: found 1; accepted: of nfs"),
@@ -147,14 +177,37 @@ def test_a_network_of_two() -> None:
         ({"n": {"hardware": {"cpus": "4"}}}, "hosts.n.hardware.cpus: found '4'; accepted: a whole number"),
         ({"n": {"hardware": [1]}}, "hosts.n.hardware: found [1]; accepted: a mapping"),
         ({"n": {"features": ["a b"]}}, "hosts.n.features: found 'a b'; accepted: words of letters, digits and"),
+        (
+            {"n": {"features": [2024]}},
+            "hosts.n.features: found 2024; accepted: words of letters, digits and '_', '.', ':', '-', in",
+        ),
         ({"n": {"features": "a&b"}}, "hosts.n.features: found 'a&b'; accepted: words"),
         ({"n": {"weight": 2**32}}, "hosts.n.weight: found 4294967296; accepted: a whole number from 0 to 4294967295"),
         ({"n": {"gres": [{"cout": 1}]}}, "hosts.n.gres[0]: found the key 'cout', meant count?; accepted: name, type"),
-        ({"n": {"gres": "gpu:4"}}, "hosts.n.gres: found 'gpu:4'; accepted: a list of gres records"),
+        (
+            {"n": {"gres": "gpu:4"}},
+            "hosts.n.gres: found 'gpu:4'; accepted: a list of gres records, such as {type: h100",
+        ),
         ({"n": {"vars": {"a-b": 1}}}, "hosts.n.vars: found the variable 'a-b'; accepted: letters, digits and '_'"),
         ({"n": {"vars": {1: 1}}}, "hosts.n.vars: found the variable 1; accepted: letters"),
         ({"n": {"vars": "a"}}, "hosts.n.vars: found 'a'; accepted: a mapping"),
+        ({"n": {"vars": {"for": 1}}}, "hosts.n.vars: found the variable 'for'; accepted: letters, digits"),
+        ({"n": {"vars": {"größe": 1}}}, "hosts.n.vars: found the variable 'größe'; accepted: letters, digits"),
+        (
+            {"n": {"vars": {"nodes_address": "10.0.9.9"}}},
+            "hosts.n.vars: found the variable nodes_address; accepted: the key address for it",
+        ),
+        (
+            {"n": {"weight": 1, "vars": {"nodes_weight": 2}}},
+            "hosts.n.vars: found the variable nodes_weight beside weight; accepted: one of the two",
+        ),
         # Addresses
+        (
+            {"n[1-3]": {"address": "10.0.1.50/24"}},
+            "hosts.n[1-3].address: found '10.0.1.50/24'; accepted: 10.0.1.0/24 for the hosts of the whole network, or"
+            " 10.0.1.50 to count up from",
+        ),
+        ({"n": {"address": "10.0.9.1/16"}}, "hosts.n.address: found '10.0.9.1/16'; accepted: 10.0.0.0/16 for"),
         (
             {"n": {"address": "10.1.0.1"}},
             "hosts.n.address: found 10.1.0.1; accepted: an address in the network 10.0.0.0/16",
@@ -204,11 +257,28 @@ def test_a_topology_without_a_host(nothing: object) -> None:
         read_topology(nothing)
 
 
+@pytest.mark.parametrize("address", ["0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1"])
+@pytest.mark.parametrize("listed", [False, True])
+def test_addresses_that_no_host_can_have(address: str, listed: bool) -> None:
+    with pytest.raises(InventoryError, match=rf"hosts\.n\.address: found '{address}'; accepted: "):
+        addresses([address] if listed else address, "n")
+
+
+def test_counting_ends_before_addresses_that_no_host_can_have() -> None:
+    with pytest.raises(InventoryError, match=r"found 223.255.255.254, which leads to 224.0.0.0; accepted: addresses"):
+        addresses("223.255.255.254")
+
+
+def test_one_ipv6_address_in_two_spellings() -> None:
+    with pytest.raises(InventoryError, match=r"hosts\.m: found the address fd00::1, which hosts\.n has as well"):
+        read_topology({"n": {"address": ["fd00::1"]}, "m": {"address": ["FD00:0::1"]}})
+
+
 def test_no_room_at_the_end_of_all_addresses() -> None:
     with pytest.raises(
-        InventoryError, match=r"found 255.255.255.254, where 2 addresses are left; accepted: room for 3"
+        InventoryError, match=r"found 255.255.255.253, where 2 addresses are left; accepted: room for 3"
     ):
-        addresses("255.255.255.254")
+        addresses("255.255.255.253")
 
 
 JUNK = st.recursive(
@@ -257,6 +327,8 @@ def test_a_damaged_topology_is_read_or_refused_in_one_form(data: st.DataObject) 
         ("a: 1\nb: {c: 1, d: 2}\ne: [{c: 1}, {c: 2}]\n", []),
         ("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\na: 2\n", [("a", 6), ("c", 5)]),
         ("- {a: 1, a: 2}\n", [("a", 1)]),
+        ("a: {<<: {b: 1}, <<: {c: 1}}\n", []),
+        ("a: {'<<': 1, '<<': 2}\n", [("<<", 1)]),
         ("a: &a [*a, {b: 1, b: *a}]\n", [("b", 1)]),  # in itself
         ("".join(f"{chr(97 + n)}: &l{n} [{', '.join([f'*l{n - 1}' if n else 'x'] * 9)}]\n" for n in range(20)), []),
     ],
@@ -276,3 +348,5 @@ def test_variables() -> None:
     check_variables({"a_1": object()}, "vars")
     with pytest.raises(InventoryError, match="vars: found the variable '1a'"):
         check_variables({"1a": 1}, "vars")
+    with pytest.raises(InventoryError, match="vars: found the variable a; accepted: the key b for it"):
+        check_variables({"a": 1}, "vars", {"a": "b"})
