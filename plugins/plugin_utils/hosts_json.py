@@ -10,14 +10,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .hosts import is_address
+from .hosts import host_address
 from .inventory import (
     FEATURE,
     Inventory,
-    InventoryError,
     check_keys,
     check_name,
     checked,
@@ -26,7 +26,7 @@ from .inventory import (
     safe_group,
     short,
 )
-from .topology import ROLES
+from .topology import ROLES, check_inside
 
 HOST = ("groups", "ipv4", "labels", "roles")
 """What is said of a host."""
@@ -43,8 +43,19 @@ ROLE_GROUPS: dict[str, list[str]] = {
 """The role of a host to its groups. Where no role is for both, a head is a node only where no other host is one."""
 
 
-def read_hosts_json(text: str, role_groups: Mapping[str, Any] | None = None) -> Inventory:
-    """The inventory in the text of a hosts.json; `role_groups` goes over ROLE_GROUPS. Raises InventoryError."""
+class _Pairs(dict[str, Any]):
+    """A JSON object that remembers which of its keys stand there again."""
+
+    def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.again = [key for key, times in Counter(key for key, _value in pairs).items() if times > 1]
+
+
+def read_hosts_json(text: str, role_groups: Mapping[str, Any] | None = None, network: str = "") -> Inventory:
+    """The inventory in the text of a hosts.json; `role_groups` goes over ROLE_GROUPS.
+
+    Every address has to lie in `network`, where there is one. Raises InventoryError.
+    """
     groups_of = {**ROLE_GROUPS, **check_role_groups(role_groups or {})}
     hosts: dict[str, dict[str, Any]] = {}
     groups: dict[str, list[str]] = {role: [] for role in ROLES}
@@ -54,8 +65,9 @@ def read_hosts_json(text: str, role_groups: Mapping[str, Any] | None = None) -> 
         record = mapping(record, name, f"a mapping with the keys {', '.join(HOST)}")
         check_keys(record, HOST, name)
         address = record.get("ipv4")
-        if not isinstance(address, str) or not is_address(address) or ":" in address:
+        if not isinstance(address, str) or not host_address(address) or ":" in address:
             raise refusal(f"{name}.ipv4", short(address), "an IPv4 address such as 10.0.0.1")
+        check_inside(address, network, f"{name}.ipv4")
         if owners.setdefault(address, name) != name:
             found = f"{address}, which {owners[address]} has as well"
             raise refusal(f"{name}.ipv4", found, "every address once")
@@ -66,49 +78,57 @@ def read_hosts_json(text: str, role_groups: Mapping[str, Any] | None = None) -> 
     heads = groups["head"]
     if not any({"head", "nodes"} <= set(each) for each in groups_of.values()):
         groups["nodes"] = [name for name in groups["nodes"] if name not in heads] or heads
+        compute = set(groups["nodes"])
+        groups["gpu"] = [name for name in groups["gpu"] if name in compute]
     return checked(Inventory(hosts, {name: members for name, members in groups.items() if members}, {}))
 
 
 def check_role_groups(role_groups: Mapping[Any, Any]) -> dict[str, list[str]]:
-    """The map of roles itself. Raises InventoryError."""
+    """The map of roles; what is in gpu is in nodes, too, because a GPU is there for jobs. Raises InventoryError."""
+    found = {}
     for role, groups in role_groups.items():
         names = [groups] if isinstance(groups, str) else groups
         if not isinstance(role, str) or not isinstance(names, list) or not set(map(str, names)) <= set(ROLES):
             accepted = f"a list of {', '.join(ROLES)}"
             raise refusal(f"role_groups.{role}", short(groups), accepted, groups)
-    return {role: [groups] if isinstance(groups, str) else list(groups) for role, groups in role_groups.items()}
+        found[role] = list(dict.fromkeys([*names, "nodes"] if "gpu" in names else names))
+    return found
 
 
 def _hosts(text: str) -> Mapping[str, Any]:
     try:
-        document = json.loads(text, object_pairs_hook=_without_duplicates)
+        document = json.loads(text, object_pairs_hook=_Pairs)
+        again = next(_keys_again(document), "")
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise refusal(where, f"no JSON ({error.msg})", "JSON") from None
     except RecursionError:
         raise refusal("hosts.json", "JSON that is nested too deeply", "host names to what is said of them") from None
-    except InventoryError:
-        raise
     except ValueError as error:  # a number of thousands of digits
         raise refusal("hosts.json", f"no JSON ({error})", "JSON") from None
     if not isinstance(document, Mapping):
         raise refusal("hosts.json", short(document), "a mapping of host names")
+    if again:
+        raise refusal(again, "this key twice", "every key once")
     return document
 
 
-def _without_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise refusal(key, "this key twice", "every key once")
-        found[key] = value
-    return found
+def _keys_again(value: object, where: str = "") -> Iterator[str]:
+    """Every key that its object has already, with the keys that lead to it."""
+    if isinstance(value, _Pairs):
+        yield from (where + key for key in value.again)
+        for key, inner in value.items():
+            yield from _keys_again(inner, f"{where}{key}.")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _keys_again(inner, where)
 
 
 def _labels(record: Mapping[str, Any], name: str) -> list[str]:
     """The labels of a host that are enabled."""
     where, accepted = f"{name}.labels", 'a map such as {"spark-worker": "enable"}, or a list of such maps'
-    labels = record.get("labels", {})
+    labels = record.get("labels")
+    labels = {} if labels is None else labels
     maps = [labels] if isinstance(labels, Mapping) else labels
     if not isinstance(maps, list) or not all(isinstance(each, Mapping) for each in maps):
         raise refusal(where, short(labels), accepted)

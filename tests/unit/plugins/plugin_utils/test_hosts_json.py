@@ -59,6 +59,32 @@ def test_one_host_is_everything(roles: list[str]) -> None:
     assert groups == {"nfs": ["c01"], "head": ["c01"], "nodes": ["c01"]}
 
 
+@pytest.mark.parametrize(
+    ("roles", "gpu", "nodes"),
+    [
+        ({"worker": ["gpu"]}, ["c02"], ["c02", "c03"]),
+        ({"worker": "gpu"}, ["c02"], ["c02", "c03"]),
+        ({"master": ["head", "gpu"]}, ["c01"], ["c01", "c02", "c03"]),
+    ],
+)
+def test_what_has_gpus_computes(roles: dict[str, Any], gpu: list[str], nodes: list[str]) -> None:
+    groups = read(LISTS, roles).groups
+    assert (groups["gpu"], groups["nodes"]) == (gpu, nodes)
+
+
+def test_labels_may_be_null() -> None:
+    assert read({"c01": {"ipv4": "10.0.0.1", "labels": None, "roles": ["slave"]}}).groups == {}
+
+
+def test_addresses_are_held_against_the_network() -> None:
+    text = json.dumps(LISTS)
+    assert read_hosts_json(text, network="10.0.0.0/24") == read(LISTS)
+    with pytest.raises(
+        InventoryError, match=r"c01\.ipv4: found 10\.0\.0\.1; accepted: an address in the network 192\."
+    ):
+        read_hosts_json(text, network="192.168.0.0/16")
+
+
 @pytest.mark.parametrize("value", ["disable", "Enable", "enabled", "true", True, 1, None, ["enable"]])
 def test_only_enable_counts(value: object) -> None:
     document = {"c01": {"ipv4": "10.0.0.1", "labels": {"gpu": value}, "roles": ["slave"]}}
@@ -85,6 +111,8 @@ def test_another_map_of_roles() -> None:
         ({"c04": {"roles": []}}, "c04.ipv4: found None; accepted: an IPv4 address such as 10.0.0.1"),
         ({"c04": {"ipv4": "10.0.0"}}, "c04.ipv4: found '10.0.0'; accepted: an IPv4 address"),
         ({"c04": {"ipv4": "fd00::1"}}, "c04.ipv4: found 'fd00::1'; accepted: an IPv4 address"),
+        ({"c04": {"ipv4": "0.0.0.0"}}, "c04.ipv4: found '0.0.0.0'; accepted: an IPv4 address"),
+        ({"c04": {"ipv4": "255.255.255.255"}}, "c04.ipv4: found '255.255.255.255'; accepted: an IPv4 address"),
         ({"c04": {"ipv4": "\ud800"}}, r"c04.ipv4: found '\ud800'; accepted: an IPv4 address"),
         ({"c04": {"ipv4": 10}}, "c04.ipv4: found 10; accepted: an IPv4 address"),
         (
@@ -128,6 +156,8 @@ def test_what_is_wrong_is_named(changes: dict[str, Any], message: str) -> None:
         ("[]", "hosts.json: found []; accepted: a mapping of host names"),
         ("{}", "hosts: found no host; accepted: one host or more"),
         ('{"c01": {}, "c01": {}}', "c01: found this key twice; accepted: every key once"),
+        ('{"c01": {"ipv4": 1, "ipv4": 2}}', "c01.ipv4: found this key twice; accepted: every key once"),
+        ('{"c01": {"labels": [{"a": 1, "a": 2}]}}', "c01.labels.a: found this key twice; accepted: every key once"),
         (
             "[" * 100000,
             "hosts.json: found JSON that is nested too deeply; accepted: host names to what is said of them",
