@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Result, Runner
@@ -20,9 +20,16 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.scontrol import (
     read_nodes,
 )
 
-from .inventory import Inventory, InventoryError, checked, refusal, safe_group
+from .hosts import is_address
+from .inventory import OWN_GROUPS, Inventory, InventoryError, checked, refusal, safe_group, short
+from .topology import ROLES
 
 SHOW_CONFIG = ["scontrol", "show", "config"]
+
+# Wider than what we would name a host, because nobody renames a cluster that runs; but no option of ssh, no template.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+# ssh (255), or the shell on the other side, or here: it is not Slurm that speaks.
+_NOT_SLURM = (126, 127, 255)
 
 _VERSION = re.compile(r"^SLURM_VERSION\s*=\s*(\S+)", re.MULTILINE)
 # Its name, and its address where the configuration has one.
@@ -66,7 +73,7 @@ def read_running(run: Runner) -> Inventory:
     """The inventory of the Slurm that `run` asks. Raises InventoryError, also where Slurm has no node."""
     config = run(SHOW_CONFIG)
     if config.rc:
-        raise InventoryError(f"running Slurm: {explain(config)}")
+        raise InventoryError(f"running Slurm: {_why(config)}")
     version = _VERSION.search(config.stdout)
     if not version:
         found, accepted = f"{config.stdout.strip()[:80]!r}", "what `scontrol show config` prints"
@@ -74,7 +81,7 @@ def read_running(run: Runner) -> Inventory:
     try:
         nodes = read_nodes(run, parse_version(f"slurm {version[1]}"))
     except CommandError as error:
-        raise InventoryError(f"running Slurm: {explain(error.result)}") from None
+        raise InventoryError(f"running Slurm: {_why(error.result)}") from None
     except ScontrolError as error:
         raise InventoryError(f"running Slurm: {error}") from None
     if not nodes:
@@ -82,15 +89,23 @@ def read_running(run: Runner) -> Inventory:
     return _inventory(nodes, dict(_CONTROLLER.findall(config.stdout)))
 
 
+def _why(result: Result) -> str:
+    """Why a command failed."""
+    return str(CommandError(result)) if result.rc in _NOT_SLURM else explain(result)
+
+
 def _inventory(nodes: Mapping[str, Node], controllers: Mapping[str, str]) -> Inventory:
     hosts: dict[str, dict[str, Any]] = {}
     groups: dict[str, list[str]] = {}
+    members = {name: list(dict.fromkeys(_groups(node))) for name, node in nodes.items()}
+    taken = {*ROLES, *OWN_GROUPS}.union(*members.values())
+    host_of = {name: _host_name(name, taken, {*controllers, *nodes}) for name in (*controllers, *nodes)}
     for name, address in controllers.items():
-        hosts[name] = _connection(name, address)
-        groups.setdefault("head", []).append(name)
+        hosts[host_of[name]] = _connection(name, address, host_of[name])
+        groups.setdefault("head", []).append(host_of[name])
     for name, node in nodes.items():
-        hosts[name] = {
-            **_connection(name, node.address),
+        hosts[host_of[name]] = {
+            **_connection(name, node.address, host_of[name]),
             "slurm_features": list(node.features),
             "slurm_gres": node.gres,
             "slurm_partitions": list(node.partitions),
@@ -98,13 +113,33 @@ def _inventory(nodes: Mapping[str, Node], controllers: Mapping[str, str]) -> Inv
             "slurm_state": node.state,
             "slurm_version": node.version,
         }
-        for group in dict.fromkeys(_groups(node)):
-            groups.setdefault(group, []).append(name)
+        for group in members[name]:
+            groups.setdefault(group, []).append(host_of[name])
     return checked(Inventory(hosts, groups, {}))
 
 
-def _connection(name: str, address: str) -> dict[str, str]:
-    return {"ansible_host": address} if address not in ("", name) else {}
+def _host_name(name: str, taken: Collection[str], names: Collection[str]) -> str:
+    """The host of a controller or node: its own name, after slurm_ where a group has that. Raises InventoryError.
+
+    Ansible would take such a host for the group.
+    """
+    if not _NAME.fullmatch(name):
+        raise refusal("running Slurm", f"the host name {short(name)}", "letters, digits, '.', '-' and '_'")
+    host = name
+    while host in taken or (host != name and host in names):
+        host = f"slurm_{host}"
+    return host
+
+
+def _connection(name: str, address: str, host: str) -> dict[str, str]:
+    """How Ansible gets to it, and Slurm's name of it where that of the host is another."""
+    address = address or name
+    if not _NAME.fullmatch(address) and not is_address(address):
+        raise refusal(f"running Slurm: {name}", f"the address {short(address)}", "a name or an address")
+    return {
+        **({"ansible_host": address} if address != host else {}),
+        **({"nodes_name": name} if name != host else {}),
+    }
 
 
 def _groups(node: Node) -> Iterator[str]:

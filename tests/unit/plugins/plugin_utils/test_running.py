@@ -91,6 +91,40 @@ def test_addresses() -> None:
     assert found.groups["head"] == ["head0", "head1"]
 
 
+def test_names_that_groups_have() -> None:
+    config = "SlurmctldHost[0] = head(10.0.0.1)\nSLURM_VERSION           = 24.11.5\n"
+    record = json.loads(sample("24.11", "scontrol_show_nodes.json"))["nodes"][0]
+    names = ("nodes", "gpu", "slurm_gpu", "n1")
+    document = {"nodes": [{**record, "name": name, "address": name} for name in names]}
+    found = read(did(CONFIG, config), did(JSON["24.11"], json.dumps(document)))
+    assert found.groups["head"] == ["slurm_head"]
+    assert found.groups["nodes"] == ["slurm_nodes", "slurm_slurm_gpu", "slurm_gpu", "n1"]
+    assert found.hosts["slurm_head"] == {"ansible_host": "10.0.0.1", "nodes_name": "head"}
+    connections = {
+        host: {key: own[key] for key in ("ansible_host", "nodes_name") if key in own}
+        for host, own in found.hosts.items()
+        if host != "slurm_head"
+    }
+    assert connections == {
+        "slurm_nodes": {"ansible_host": "nodes", "nodes_name": "nodes"},
+        "slurm_slurm_gpu": {"ansible_host": "gpu", "nodes_name": "gpu"},
+        "slurm_gpu": {},
+        "n1": {},
+    }
+
+
+@pytest.mark.parametrize("name", ["", None, "{{x}}", "a\nb", "-oProxyCommand=x", "a b", "n:1"])
+@pytest.mark.parametrize("key", ["name", "address"])
+def test_names_and_addresses_that_are_none(key: str, name: str | None) -> None:
+    record = json.loads(sample("24.11", "scontrol_show_nodes.json"))["nodes"][0]
+    steps = [did(CONFIG, "SLURM_VERSION = 24.11.5"), did(JSON["24.11"], json.dumps({"nodes": [{**record, key: name}]}))]
+    if key == "address" and not name:
+        assert "ansible_host" not in read(*steps).hosts[record["name"]]
+        return
+    with pytest.raises(InventoryError, match=r"running Slurm: .*found the (host name|address) .*; accepted: "):
+        read(*steps)
+
+
 DOWN = "slurm_load_ctl_conf error: Unable to contact slurm controller (connect failure)"
 
 
@@ -99,6 +133,25 @@ DOWN = "slurm_load_ctl_conf error: Unable to contact slurm controller (connect f
     [
         ([did(CONFIG, rc=1, stderr=DOWN)], "running Slurm: slurmctld does not answer; on the controller look at"),
         ([did(CONFIG, rc=127, stderr="not found")], "running Slurm: `scontrol show config` failed (rc=127): not found"),
+        (
+            [did(CONFIG, rc=255, stderr="me@head0: Permission denied (publickey).")],
+            "running Slurm: `scontrol show config` failed (rc=255): me@head0: Permission denied (publickey).",
+        ),
+        (
+            [did(CONFIG, rc=127, stderr="[Errno 13] Permission denied: './denied'")],
+            "running Slurm: `scontrol show config` failed (rc=127): [Errno 13] Permission denied: './denied'",
+        ),
+        (
+            [
+                did(CONFIG, "SLURM_VERSION = 24.11.5"),
+                did(JSON["24.11"], rc=255, stderr="Permission denied (publickey)."),
+            ],
+            "running Slurm: `scontrol --all show nodes --json` failed (rc=255): Permission denied",
+        ),
+        (
+            [did(CONFIG, "SLURM_VERSION = 24.11.5"), did(JSON["24.11"], '{"nodes": ['), did(TEXT)],
+            "running Slurm: nodes: found text that is not JSON: ",
+        ),
         ([did(CONFIG, "hello")], "running Slurm: `scontrol show config`: found 'hello'; accepted: what `scontrol show"),
         ([did(CONFIG, "SLURM_VERSION = new")], "running Slurm: found 'slurm new'; accepted: `slurm` and a version"),
         (
