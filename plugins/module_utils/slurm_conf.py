@@ -169,8 +169,14 @@ def line_findings(partitions: Mapping[str, Any], nodesets: Mapping[str, Any], no
         if name in known or name.upper() in _RESERVED:
             findings.append(f"nodeset {name}: found a name that nodes have; accepted: a name of its own")
         findings += _check_line(f"nodeset {name}", name, keys, known)
+    return findings + partition_findings(partitions, known | set(nodesets))
+
+
+def partition_findings(partitions: Mapping[str, Any], known: Collection[str] | None) -> list[str]:
+    """What is wrong with partitions whose nodes are to be among these nodes and node sets; None where nobody knows."""
+    partitions, findings = _named(partitions), []
     for name, keys in partitions.items():
-        findings += _check_line(f"partition {name}", name, keys, known | set(nodesets), may_have_all=True)
+        findings += _check_line(f"partition {name}", name, keys, known, may_have_all=True)
     named = sorted((name, keys) for name, keys in partitions.items() if isinstance(keys, Mapping))
     defaults = [name for name, keys in named if _text(keys.get("Default")).upper() in _TRUE]
     if len(defaults) > 1:
@@ -269,7 +275,9 @@ def _check_files(cluster: Cluster) -> list[str]:
     return findings
 
 
-def _check_line(where: str, name: str, keys: object, known: set[str], may_have_all: bool = False) -> list[str]:
+def _check_line(
+    where: str, name: str, keys: object, known: Collection[str] | None, may_have_all: bool = False
+) -> list[str]:
     """Findings for a partition or a node set."""
     if not isinstance(keys, Mapping):
         return [f"{where}: found {keys!r}; accepted: a map of its keys, or null for none"]
@@ -288,9 +296,9 @@ def _check_line(where: str, name: str, keys: object, known: set[str], may_have_a
     return findings + _check_keys(where, keys)
 
 
-def _unknown_nodes(where: str, text: str, known: set[str]) -> list[str]:
+def _unknown_nodes(where: str, text: str, known: Collection[str] | None) -> list[str]:
     try:
-        missing = [name for name in hostlist.expand(text) if name not in known]
+        missing = [name for name in hostlist.expand(text) if known is not None and name not in known]
     except hostlist.HostlistError as error:
         return [f"{where}: Nodes: {error}"]
     if not missing:

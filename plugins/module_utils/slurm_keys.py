@@ -237,6 +237,11 @@ def known(version: str, kind: str) -> Mapping[str, Key]:
     return _TABLES[_table(version)][kind]
 
 
+def every(kind: str) -> Mapping[str, str]:
+    """The keys of a kind of line that any of the tables knows, as the manual spells them, by their lower-case names."""
+    return {lower: key.name for table in _TABLES.values() for lower, key in table[kind].items()}
+
+
 def repeatable(version: str) -> frozenset[str]:
     """The global keys, in lower case, of which Slurm keeps every line; of all others the last line counts."""
     return frozenset(_REPEATABLE[_table(version)].lower().split())
