@@ -11,14 +11,12 @@ from typing import NamedTuple
 
 from ansible_collections.aicluster.slurm.plugins.module_utils.hostlist import HostlistError, expand
 
-from .hosts import is_address
-from .inventory import OWN_GROUPS, InventoryError, check_name, refusal, short
+from .hosts import host_address, is_address
+from .inventory import ITEM, OWN_GROUPS, InventoryError, check_name, host_names, refusal, short
 from .topology import ROLES
 
 USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]*")
 PATH = re.compile(r"/[A-Za-z0-9_./+-]*[A-Za-z0-9_+-]")
-# A host list and its addresses: separators are the commas and blanks outside of brackets.
-_ITEM = re.compile(r"(?:[^,\s\[\]]|\[[^\]]*\]?)+|\]")
 
 PROBE = r"""
 set -- $SSH_CONNECTION
@@ -77,7 +75,7 @@ def read_answers(raw: Mapping[str, object]) -> Answers:
     addresses: dict[str, str] = {}
 
     def hosts(variable: str, accepted: str, least: int, most: int | None = None) -> list[str]:
-        names = _hosts(variable, str(raw.get(variable) or ""), addresses)
+        names = _hosts(variable, _text(variable, raw.get(variable)), addresses)
         if len(names) < least or (most and len(names) > most):
             raise refusal(variable, ", ".join(names) or "no host", accepted)
         return names
@@ -90,12 +88,23 @@ def read_answers(raw: Mapping[str, object]) -> Answers:
     if not nodes:
         raise refusal("configure_compute", "no host", "one host or more here or in configure_gpu")
     _check_addresses(addresses)
-    user, path = str(raw.get("configure_user") or ""), str(raw.get("configure_shared_path") or "/data")
+    user = str(raw.get("configure_user") or "")
+    path = re.sub("/+", "/", str(raw.get("configure_shared_path") or "/data"))
+    path = path.rstrip("/") or path
     if user and not USER.fullmatch(user):
         raise refusal("configure_user", short(user), "the name of an account, or nothing where ssh knows it")
-    if not PATH.fullmatch(path):
-        raise refusal("configure_shared_path", short(path), "an absolute path such as /data")
+    if not PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
+        raise refusal("configure_shared_path", short(path), "an absolute path such as /data, without . and ..")
     return Answers(head[0], "".join(storage), nodes, gpu, addresses, user, path)
+
+
+def _text(variable: str, answer: object) -> str:
+    """An answer in one text; -e may give a list of hosts."""
+    if answer is None or isinstance(answer, (str, int)):
+        return str(answer or "")
+    if not isinstance(answer, (list, tuple)) or not all(isinstance(item, str) for item in answer):
+        raise refusal(variable, short(answer), "host lists, with commas or as a list")
+    return ",".join(answer)
 
 
 def parse_probe(text: str) -> Probe | None:
@@ -189,10 +198,10 @@ cluster_shared_path: {path}
 def _hosts(variable: str, text: str, addresses: dict[str, str]) -> list[str]:
     """The names in an answer; addresses behind `=` go into `addresses`."""
     found: list[str] = []
-    for item in _ITEM.findall(text):
+    for item in ITEM.findall(text):
         names_text, _separator, addresses_text = item.partition("=")
         try:
-            names, given = expand(names_text), expand(addresses_text)
+            names, given = host_names(names_text), expand(addresses_text)
         except HostlistError as error:
             raise InventoryError(f"{variable}: {error}") from None
         for name in names:
@@ -201,9 +210,9 @@ def _hosts(variable: str, text: str, addresses: dict[str, str]) -> list[str]:
                 raise refusal(variable, name, f"a name; its address may stand behind it, as in node1={name}")
             if name in (*ROLES, *OWN_GROUPS):
                 raise refusal(variable, name, "a name that no group of the inventory has")
-        if given and (len(given) != len(names) or not all(map(is_address, given))):
+        if given and (len(given) != len(names) or not all(map(host_address, given))):
             raise refusal(variable, short(item), "an address for each name, as in node[1-2]=10.0.0.[11-12]")
-        for name, address in zip(names, given):
+        for name, address in zip(names, map(host_address, given)):
             if addresses.setdefault(name, address) != address:
                 raise refusal(variable, f"{name}={address}", f"{name}={addresses[name]}, as it was said before")
         found += names

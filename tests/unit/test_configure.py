@@ -127,8 +127,9 @@ def test_configure(folder: Path) -> None:
 
     # Another answer: what was there is kept, with what a person wrote into it.
     (inventory / "hosts").write_text(written["hosts"] + "# mine\n")
-    third = play(folder, "configure_compute=n1", "configure_gpu=")
+    third = play(folder, '{"configure_compute": ["n1"]}', "configure_gpu=")
     assert third.returncode == 0, third.stdout
+    assert json.loads((inventory / ".answers.json").read_text())["configure_compute"] == "n1"
     assert "n2" not in (inventory / "hosts").read_text()
     (kept,) = folder.glob("inventory.*")
     assert re.fullmatch(r"inventory\.\d{4}-\d\d-\d\d-\d{6}", kept.name)

@@ -62,10 +62,12 @@ def test_one_machine() -> None:
         (" a,b  c,,", ["a", "b", "c"]),
         ("n[1-2,4],m", ["n1", "n2", "n4", "m"]),
         ("n[1-2],n[2-3]", ["n1", "n2", "n3"]),
+        ("n[1-2].lab,m[3-4].x.y", ["n1.lab", "n2.lab", "m3.x.y", "m4.x.y"]),
+        (["n[1-2]", "m,k"], ["n1", "n2", "m", "k"]),
         ("rp4n1.local fedml-node_1", ["rp4n1.local", "fedml-node_1"]),
     ],
 )
-def test_host_lists(text: str, names: list[str]) -> None:
+def test_host_lists(text: object, names: list[str]) -> None:
     assert read_answers({**LAB, "configure_gpu": "", "configure_compute": text}).nodes == names
 
 
@@ -103,6 +105,15 @@ def test_host_lists(text: str, names: list[str]) -> None:
         ),
         ({"configure_user": "a b"}, "configure_user: found 'a b'; accepted: the name of an account"),
         ({"configure_shared_path": "data"}, "configure_shared_path: found 'data'; accepted: an absolute path"),
+        ({"configure_shared_path": "/srv/../etc"}, "configure_shared_path: found '/srv/../etc'; accepted: an absolute"),
+        ({"configure_shared_path": "/srv/./x"}, "configure_shared_path: found '/srv/./x'; accepted: an absolute path"),
+        ({"configure_compute": [1]}, "configure_compute: found [1]; accepted: host lists, with commas or as a list"),
+        ({"configure_compute": {"n1": 1}}, "configure_compute: found {'n1': 1}; accepted: host lists"),
+        (
+            {"configure_compute": "n=0.0.0.0"},
+            "configure_compute: found 'n=0.0.0.0'; accepted: an address for each name",
+        ),
+        ({"configure_compute": "n=fd00::1,m=FD00:0::1"}, "m: found fd00::1, which n has as well; accepted: every"),
         ({"configure_shared_path": "/"}, "configure_shared_path: found '/'; accepted: an absolute path"),
     ],
 )
@@ -110,6 +121,11 @@ def test_what_is_wrong_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InventoryError) as error:
         read_answers({**LAB, **changes})
     assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize("path", ["/srv/data/", "/srv//data", "//srv/data//"])
+def test_slashes_too_many(path: str) -> None:
+    assert read_answers({**LAB, "configure_shared_path": path}).shared_path == "/srv/data"
 
 
 @pytest.mark.parametrize(
