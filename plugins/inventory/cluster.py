@@ -16,9 +16,10 @@ description:
   - Exactly one of O(hosts), O(hosts_json) and O(scontrol) is the source.
   - Reads files named C(cluster.yml) or C(*.cluster.yml) (also C(.yaml)), other YAML files with O(plugin), and files
     named C(hosts.json). A file without O(plugin), and hosts.json itself, need the plugin in C(enable_plugins) of the
-    section C([inventory]) of ansible.cfg, before C(yaml).
-  - Bad input yields no host, and an error that names the place. Ansible itself goes on with an empty inventory; with
-    C(any_unparsed_is_failed) in the same section it does not.
+    section C([inventory]) of ansible.cfg, before C(yaml). A file of such a name that is an inventory as C(yaml) reads
+    it, or names another plugin, is left to that.
+  - Bad input yields no host, and an error that names the place and ends the command. Ansible itself would go on with an
+    empty inventory; where C(any_unparsed_is_failed) in the same section is said to be C(false), it does.
   - The cache is for O(scontrol) only; the other sources are files.
 requirements:
   - netaddr, on the control host
@@ -33,14 +34,15 @@ options:
     choices: [aicluster.slurm.cluster]
   hosts:
     description:
-      - A topology. Host lists as Slurm writes them (C(node[01-64])), each with a mapping of what its hosts have.
+      - A topology. Host lists as Slurm writes them (C(node[01-64]), or C(node[01-64].lab.local) with a domain, which
+        Slurm does not see), each with a mapping of what its hosts have.
       - C(roles) is a list of C(nfs), C(head), C(nodes) and C(gpu); the default is C([nodes]). A host in C(gpu) is in
         C(nodes), too.
       - C(address) is an address from which the hosts are counted up, a network from whose first one they are,
         or an address for each host, as a list or as C(10.0.1.[1-64]). Without it Ansible connects to the name.
       - C(hardware) has the keys of C(nodes_hardware), C(gres) is one or more records of C(gpu_devices). C(features) and
         C(weight) are those of Slurm. What is not declared is detected.
-      - C(groups) is a list of further groups, C(vars) holds further variables.
+      - C(groups) is a list of further groups, C(vars) holds further variables; none that a key here stands for.
     type: dict
   hosts_json:
     description:
@@ -51,35 +53,40 @@ options:
   role_groups:
     description:
       - For O(hosts_json), the groups of a role, over C(master) for head and nfs, C(worker) and C(manager) for nodes,
-        C(slave) for none.
+        C(slave) for none. What is in C(gpu) is in C(nodes), too.
       - Where no role is for both, a head is in C(nodes) only where no other host is.
     type: dict
     default: {}
   scontrol:
     description:
-      - The command that asks a running Slurm, such as V(scontrol) or V(ssh head0 scontrol), as a list or as a text with
-        blanks.
+      - The command that asks a running Slurm, such as V(scontrol) or V(ssh head0 scontrol), as a list or as a text that
+        is split as a shell would.
       - Each node is in C(nodes), in C(gpu) where it has any, in C(slurm_partition_NAME), C(slurm_state_WORD) for each
         word of its state, C(slurm_feature_NAME), C(slurm_gres_NAME) and C(slurm_gres_NAME_TYPE); the controllers are in
-        C(head).
+        C(head). A node or controller with the name of such a group is the host C(slurm_NAME), with C(nodes_name).
       - Variables are C(slurm_features), C(slurm_gres), C(slurm_partitions), C(slurm_reason), C(slurm_state) and
         C(slurm_version).
     type: raw
   timeout:
-    description: How many seconds O(scontrol) may take.
+    description: How many seconds O(scontrol) may take, for O(scontrol) only.
     type: float
     default: 60
   name:
     description: The name of the cluster, C(cluster_name).
     type: str
   network:
-    description: The cluster's network as a CIDR, C(cluster_network). Every declared address has to be inside.
+    description:
+      - The cluster's network as a CIDR, C(cluster_network). Every address of O(hosts) and O(hosts_json) has to be
+        inside.
     type: str
   partitions:
-    description: Partitions by name, with Slurm's own keys, C(cluster_partitions).
+    description:
+      - Partitions by name, with Slurm's own keys, C(cluster_partitions). C(Nodes) names nodes of this file, node sets
+        of C(cluster_nodesets) in O(vars), or C(ALL). With names from elsewhere, such as other files, write
+        C(cluster_partitions) into group_vars instead.
     type: dict
   vars:
-    description: Further variables of all hosts.
+    description: Further variables of all hosts; none that an option here stands for.
     type: dict
     default: {}
 """
@@ -115,9 +122,14 @@ partitions:
 import hashlib
 import os
 import re
+import shlex
 from collections.abc import Mapping
+from contextlib import suppress
+from difflib import get_close_matches
 from typing import Any
 
+import yaml
+from ansible import constants
 from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible.utils.unsafe_proxy import wrap_var
@@ -127,12 +139,16 @@ from ansible_collections.aicluster.slurm.plugins.plugin_utils.inventory import (
     Inventory,
     InventoryError,
     check_keys,
+    is_plain,
     mapping,
     refusal,
+    safe_group,
     short,
 )
+from ansible_collections.aicluster.slurm.plugins.plugin_utils.partitions import check_partitions, node_names
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.running import command_runner, read_running
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.topology import (
+    OWN_VARIABLES,
     check_network,
     check_variables,
     duplicate_keys,
@@ -141,6 +157,10 @@ from ansible_collections.aicluster.slurm.plugins.plugin_utils.topology import (
 
 NAME = "aicluster.slurm.cluster"
 SOURCES = ("hosts", "hosts_json", "scontrol")
+ONLY_WITH = {"role_groups": "hosts_json", "timeout": "scontrol"}
+MAX_TIMEOUT = 86400
+KINDS = {"bool": "true or false", "float": "a number", "int": "a whole number", "list": "a list"}
+CLUSTER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*|.*\{\{.*")
 OUR_FILE = re.compile(r"(.+\.)?cluster\.ya?ml")
 OUR_PLUGIN = re.compile(rb"^plugin:\s*[\"']?aicluster\.slurm\.cluster\b", re.MULTILINE)
 
@@ -163,28 +183,55 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             return bool(OUR_PLUGIN.search(file.read()))
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
-        """Fill the inventory; nothing of it changes where the input is bad."""
+        """Fill the inventory, or end the program: an inventory that looks empty is worse than none."""
         super().parse(inventory, loader, path, cache)
+        try:
+            self._fill(path, cache)
+        except Exception as error:
+            if self._is_for_others(path):
+                raise
+            if not isinstance(error, AnsibleError):
+                error = AnsibleParserError(f"{path}: {error!r}")
+            self.display.error(error)
+            unparsed, origin = constants.config.get_config_value_and_origin("INVENTORY_ANY_UNPARSED_IS_FAILED")
+            if not unparsed and origin != "default":
+                raise error from None
+            # Whatever else were raised, Ansible would ask the next plugin, and some find hardly a file without sense.
+            raise SystemExit(1) from error
+
+    def _fill(self, path: str, cache: bool) -> None:
+        """Fill the inventory; nothing of it changes where the input is bad."""
         if not HAS_NETADDR:
             raise AnsibleError("control host: Python library netaddr: found none; accepted: pip install netaddr")
         config = self._load(path)
         try:
             self._use(config, path)
             found = self._read_source(path, cache)
+            # What users of Slurm wrote, such as a Reason, is no template; all else is of the inventory's owner.
+            self.trusted_by_default = "scontrol" not in config
+            self._refuse_shared_names(found)
+            self._populate(found)
+            self._construct(found)
         except InventoryError as error:
-            if "plugin" not in config:
-                # Ansible asks the plugin yaml next, which finds no host, and then our error would stay unheard.
-                self.display.error(f"{path}: {error}")
             raise AnsibleParserError(f"{path}: {error}", obj=error.source) from None
-        # What a user of Slurm wrote, such as a Reason, is no template; all else was written by the inventory's owner.
-        self.trusted_by_default = "scontrol" not in config
-        self._populate(found)
-        self._construct(found)
+
+    def _is_for_others(self, path: str) -> bool:
+        """Whether it is another plugin that this file is for: it says so, or has groups at the top."""
+        config = None
+        with suppress(AnsibleError, ValueError, RecursionError):
+            config = self.loader.load_from_file(path, cache="none")
+        if isinstance(config, Mapping) and isinstance(config.get("plugin"), str):
+            return not get_close_matches(config["plugin"], [NAME], cutoff=0.8)
+        return is_plain(config) and not set(config or ()) & set(self.option_definitions)
 
     def _load(self, path: str) -> Mapping[str, Any]:
         """What the file says."""
         try:
-            self._text_of(path)
+            text = self._text_of(path)
+            odd = not path.endswith(".json") and yaml.reader.Reader.NON_PRINTABLE.search(text)
+            if odd:
+                line = text.count("\n", 0, odd.start()) + 1
+                raise refusal(f"line {line}", f"the character {odd[0]!r}", "text without control characters")
         except InventoryError as error:  # Ansible would read on, and complain of something else
             raise AnsibleParserError(f"{path}: {error}") from None
         if path.endswith(".json"):
@@ -207,24 +254,41 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         """Make options of what the file says."""
         self._refuse_duplicates(path)
         definitions = self.option_definitions
-        check_keys(config, definitions, "top level")
-        for key, value in config.items():
-            kind = definitions[key].get("type")
-            if kind == "dict":
-                mapping(value, key)
-            elif kind == "str" and isinstance(value, (Mapping, list)):
-                raise refusal(key, short(value), "a text", value)
-        given = [key for key in SOURCES if key in config]
-        if len(given) != 1:
-            raise refusal("top level", " and ".join(given) or "no source", f"one of {', '.join(SOURCES)}")
-        if given != ["hosts"] and config[given[0]] is None:
-            raise refusal(given[0], "nothing", "a path" if given == ["hosts_json"] else "a command")
+        self._check(config, definitions)
         try:
             self.set_options(direct={"plugin": NAME, **config}, var_options=self._vars)
             if self.get_option("cache"):
                 self.load_cache_plugin()
         except AnsibleError as error:
+            for key in config:
+                kind = definitions[key].get("type")
+                if kind in KINDS and re.search(rf"\b{key}\b", str(error)):
+                    raise refusal(key, short(config[key]), KINDS[kind], config[key]) from None
             raise InventoryError(str(error)) from None
+        timeout = self.get_option("timeout")
+        if not 0 < timeout <= MAX_TIMEOUT:
+            raise refusal("timeout", timeout, f"seconds, more than 0 and up to {MAX_TIMEOUT}", config["timeout"])
+
+    @staticmethod
+    def _check(config: Mapping[str, Any], definitions: Mapping[str, Mapping[str, Any]]) -> None:
+        """InventoryError for what core would take for something else, or refuse without a place."""
+        check_keys(config, definitions, "top level")
+        for key, value in config.items():
+            kind = definitions[key].get("type")
+            if kind == "dict":
+                mapping(value, key)
+            elif kind == "str" and value is not None and not isinstance(value, str):
+                raise refusal(key, short(value), "a text, in quotes where it is a number or a word such as yes", value)
+        if config.get("plugin", NAME) != NAME:
+            raise refusal("plugin", short(config["plugin"]), NAME, config["plugin"])
+        given = [key for key in SOURCES if key in config]
+        if len(given) != 1:
+            raise refusal("top level", " and ".join(given) or "no source", f"one of {', '.join(SOURCES)}")
+        if given != ["hosts"] and config[given[0]] is None:
+            raise refusal(given[0], "nothing", "a path" if given == ["hosts_json"] else "a command")
+        for key, source in ONLY_WITH.items():
+            if key in config and given != [source]:
+                raise refusal("top level", f"{key} with {given[0]}", f"{key} with {source} only", key)
 
     def _refuse_duplicates(self, path: str) -> None:
         """InventoryError for a key that stands in the file twice; Ansible would only warn."""
@@ -236,23 +300,30 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
     def _read_source(self, path: str, cache: bool) -> Inventory:
         """The hosts and groups of the one source, with the shared variables."""
         shared = dict(self.get_option("vars") or {})
-        check_variables(shared, "vars")
-        network = check_network(self.get_option("network"))
-        options = {"name": self.get_option("name"), "network": network, "partitions": self.get_option("partitions")}
+        check_variables(shared, "vars", OWN_VARIABLES)
+        network, name = check_network(self.get_option("network")), self.get_option("name")
+        if name and not CLUSTER_NAME.fullmatch(name):
+            raise refusal("name", short(name), "letters, digits, '_', '-' and '.'", name)
+        partitions = self.get_option("partitions") or {}
+        options = {"name": name, "network": network, "partitions": partitions}
         shared = {**{f"cluster_{key}": value for key, value in options.items() if value}, **shared}
         if self.get_option("hosts_json") is not None:
-            found = self._read_hosts_json(os.path.join(os.path.dirname(path), self.get_option("hosts_json")), path)
+            file = os.path.join(os.path.dirname(path), self.get_option("hosts_json"))
+            found = self._read_hosts_json(file, path, network)
         elif self.get_option("scontrol") is not None:
             found = self._read_running(path, cache)
         else:
             found = read_topology(self.get_option("hosts"), network)
+        if partitions:
+            nodes, nodesets = node_names(found.hosts, shared), mapping(shared.get("cluster_nodesets"), "vars")
+            check_partitions(partitions, nodes if nodes is None else nodes.union(map(str, nodesets)))
         return found._replace(variables=shared)
 
-    def _read_hosts_json(self, path: str, named_in: str) -> Inventory:
+    def _read_hosts_json(self, path: str, named_in: str, network: str) -> Inventory:
         """What a hosts.json says; where another file names it, an error names it as well."""
         role_groups = check_role_groups(self.get_option("role_groups"))
         try:
-            return read_hosts_json(self._text_of(path), role_groups)
+            return read_hosts_json(self._text_of(path), role_groups, network)
         except InventoryError as error:
             raise error if path == named_in else InventoryError(f"hosts_json: {path}: {error}") from None
 
@@ -273,22 +344,37 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
     def _read_running(self, path: str, cache: bool) -> Inventory:
         """The running Slurm's answer, or the one in the cache."""
         command = self.get_option("scontrol")
-        command = command.split() if isinstance(command, str) else command
-        if not isinstance(command, list) or not command or not all(isinstance(word, str) for word in command):
+        try:
+            words = shlex.split(command) if isinstance(command, str) else command
+        except ValueError as error:
+            raise refusal("scontrol", f"{short(command)} ({error})", "quotes in pairs", command) from None
+        listed = words if isinstance(words, list) else []
+        if not listed or not all(isinstance(word, str) and word.isprintable() for word in listed):
             raise refusal("scontrol", short(command), "a command such as ssh head0 scontrol", command)
-        command = [str(word) for word in command]  # without Ansible's tags
+        command = [str(word) for word in listed]  # without Ansible's tags
         # Another command may ask another Slurm.
         key = f"{self.get_cache_key(path)}_{hashlib.sha256(repr(command).encode()).hexdigest()[:8]}"
-        use = self.get_option("cache")
+        use, found = self.get_option("cache"), None
         if use and cache:
-            try:
-                return Inventory(**self._cache[key])
-            except KeyError:  # nothing there, or too old
-                pass
-        found = read_running(command_runner(command, self.get_option("timeout")))
-        if use:
-            self._cache[key] = found._asdict()
+            with suppress(KeyError):  # nothing there, or too old
+                found = Inventory(**self._cache[key])
+        if not found:
+            found = read_running(command_runner(command, self.get_option("timeout")))
+            if use:
+                self._cache[key] = found._asdict()
+        for host, variables in found.hosts.items():
+            if "nodes_name" in variables:
+                name = variables["nodes_name"]
+                self.display.warning(f"{path}: {name} is the name of a group, too; the machine is the host {host}")
         return found
+
+    def _refuse_shared_names(self, found: Inventory) -> None:
+        """InventoryError for a host with the name of a group; Ansible would take it for the group."""
+        for group in self.get_option("groups") or ():
+            if {str(group), safe_group(str(group))} & set(found.hosts):
+                raise refusal(f"groups.{group}", "the name of a host", "a name that no host has", group)
+        for name in set(found.hosts) & set(self.inventory.groups):
+            raise refusal(f"host {name}", "the name of a group", "a name that no group has")
 
     def _populate(self, found: Inventory) -> None:
         for group in found.groups:
@@ -316,11 +402,16 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         keyed, strict = self.get_option("keyed_groups"), self.get_option("strict")
         if not (compose or groups or keyed):
             return
-        for host in found.hosts:
-            self._set_composite_vars(compose, self._variables_of(host, found), host, strict)
-            variables = self._variables_of(host, found)
-            self._add_host_to_composed_groups(groups, variables, host, strict, fetch_hostvars=False)
-            self._add_host_to_keyed_groups(keyed, variables, host, strict, fetch_hostvars=False)
+        try:
+            for host in found.hosts:
+                self._set_composite_vars(compose, self._variables_of(host, found), host, strict)
+                variables = self._variables_of(host, found)
+                self._add_host_to_composed_groups(groups, variables, host, strict, fetch_hostvars=False)
+                self._add_host_to_keyed_groups(keyed, variables, host, strict, fetch_hostvars=False)
+        except AnsibleError as error:
+            raise InventoryError(str(error)) from None
+        finally:
+            self._refuse_shared_names(found)  # of keyed_groups; core says at best that a group cannot be in itself
 
     def _variables_of(self, host: str, found: Inventory) -> dict[str, Any]:
         return {**found.variables, **self.inventory.get_host(host).get_vars()}
