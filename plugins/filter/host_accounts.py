@@ -67,7 +67,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.aicluster.slurm.plugins.plugin_utils.accounts import accounts, findings
+from ansible_collections.aicluster.slurm.plugins.plugin_utils.accounts import accounts, findings, home_findings
 
 
 def host_accounts(
@@ -84,6 +84,7 @@ def host_accounts(
     names = {*groups, *(name for members in groups.values() for name in members)}
     users = [{key: _plain(value) for key, value in user.items()} for user in users]
     wrong = findings(users, names, {name: int(number) for name, number in (taken or {}).items()})
+    wrong = wrong or home_findings(users, base, share, taken or {})
     if wrong:
         raise AnsibleFilterError("\n".join(wrong))
     return accounts(users, host, groups, group, base, share, admitted or {})

@@ -97,6 +97,8 @@ class Step(NamedTuple):
 
     finding: str
     command: list[str]
+    home_of: str = ""
+    """The user whose home it makes."""
 
 
 class Move(NamedTuple):
@@ -133,7 +135,8 @@ def parse(passwd: str, group: str, shadow: str) -> Database:
 
 
 def _rows(text: str, fields: int) -> list[list[str]]:
-    rows = (line.split(":") for line in text.splitlines())
+    # A comment may hold what Unicode takes for a line break.
+    rows = (line.split(":") for line in text.split("\n"))
     return [row for row in rows if len(row) >= fields]
 
 
@@ -221,7 +224,7 @@ def plan(
     for user in users:
         steps += _user(user, gids, found) if user.state != ABSENT else []
         if user.name in homeless:
-            steps.append(Step(f"user {user.name} has no home", ["mkhomedir_helper", user.name]))
+            steps.append(Step(f"user {user.name} has no home", ["mkhomedir_helper", user.name, "0077"], user.name))
     if passwords:
         steps.append(Step(f"another password: {', '.join(passwords)}", CHPASSWD))
     return steps + [
@@ -258,12 +261,12 @@ def locked(entry: Entry) -> bool:
 
 def _added(user: User) -> Step:
     further = ["--groups", ",".join(user.groups)] if user.groups else []
-    home = ["--create-home" if user.create_home else "--no-create-home"]
+    # Debian's login.defs lets everybody read a home.
+    home = ["--create-home", "--key", "HOME_MODE=0700"] if user.create_home else ["--no-create-home"]
     ids = ["--uid", str(user.uid), "--gid", user.group]
     looks = ["--home-dir", user.home, "--shell", user.shell, "--comment", user.comment]
-    return Step(
-        f"user {user.name} is not there", ["useradd", *ids, *further, *looks, *home, "--no-user-group", user.name]
-    )
+    command = ["useradd", *ids, *further, *looks, *home, "--no-user-group", user.name]
+    return Step(f"user {user.name} is not there", command, user.name)
 
 
 def _locked(user: User) -> Step:
@@ -274,15 +277,16 @@ def _changed(user: User, there: Entry, gids: Mapping[str, int], members: frozens
     """What differs: one usermod for nearly all of it."""
     others = members if user.groups is None or not user.only_these else ()
     further = sorted({*(user.groups or ()), *others})
-    pairs = (
+    pairs = [
         ("uid", "--uid", str(there.uid), str(user.uid)),
         ("group", "--gid", str(there.gid), str(gids[user.group]) if user.group in gids else user.group),
         ("groups", "--groups", ",".join(sorted(members)), ",".join(further)),
         ("home", "--home", there.home, user.home),
         ("shell", "--shell", there.shell, user.shell),
         ("comment", "--comment", there.comment, user.comment),
-    )
-    differ = [each for each in pairs if each[2] != each[3]]
+    ]
+    # Who is locked keeps everything, so that it is there when the lock is taken off.
+    differ = [each for each in pairs[: 1 if user.state == LOCKED else None] if each[2] != each[3]]
     steps = []
     if user.state == LOCKED and not locked(there):
         steps.append(_locked(user))

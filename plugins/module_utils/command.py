@@ -113,7 +113,11 @@ def _chunk(pipe: Any) -> bytes | None:
 
 
 def module_runner(module: Any, environment: Mapping[str, str] | None = None) -> Runner:
-    """The runner of an AnsibleModule, which fails where a command cannot be started."""
+    """The runner of an AnsibleModule, which fails where a command cannot be started.
+
+    From here on what the module and its commands make has the modes that they say, whatever the umask of who came in.
+    """
+    os.umask(0o022)
 
     def run(argv: Sequence[str]) -> Result:
         try:

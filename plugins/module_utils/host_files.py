@@ -158,8 +158,12 @@ def _before_and_after(wanted: Wanted, blocks: dict[str, str]) -> tuple[str, str]
     if not there:
         return "", after
     status = os.stat(path)
-    if isinstance(wanted, Folder) and wanted.once and status.st_uid == uid(wanted.owner):
-        return after, after
+    if isinstance(wanted, Folder) and wanted.once:
+        if status.st_uid == uid(wanted.owner):
+            return after, after
+        if status.st_uid:  # root's is one half made
+            owner = f"accepted: {uid(wanted.owner)}, or all of it given to that uid by hand"
+            raise ValueError(f"{path}: found the owner {status.st_uid}; {owner}")
     before = rights(str(status.st_uid), str(status.st_gid), stat.S_IMODE(status.st_mode))
     return before + (read_whole(path) if isinstance(wanted, File) else ""), after
 

@@ -14,7 +14,7 @@ version_added: 0.1.0
 author: aicluster.slurm contributors (@aicluster)
 description:
   - Makes an ed25519 key named C(key_) and the host's name, which only O(owner) can read. A key that is there is never
-    replaced. The private key does not leave the host.
+    replaced; where its public half is gone, that is worked out again. The private key does not leave the host.
   - It lies off the share, because on a shared home every host could use the keys of all.
 options:
   folder:
@@ -71,7 +71,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
     module_runner,
     require,
 )
-from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import read_whole
+from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import read_whole, write_whole
 
 
 def make(run: Runner, folder: str, name: str, account: pwd.struct_passwd) -> list[str]:
@@ -93,6 +93,21 @@ def make(run: Runner, folder: str, name: str, account: pwd.struct_passwd) -> lis
     return command
 
 
+def lonely(folder: str) -> str:
+    """A private key whose public one is gone; empty where there is none."""
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    paths = (os.path.join(folder, name) for name in names if name.startswith("key_") and not name.endswith(".pub"))
+    return next((path for path in paths if not os.path.exists(f"{path}.pub")), "")
+
+
+def complete(run: Runner, path: str) -> list[str]:
+    """Write the public key of a private one; the command."""
+    command = ["ssh-keygen", "-y", "-f", path]
+    kind, public = require(run(command)).stdout.split()[:2]
+    write_whole(f"{path}.pub", f"{kind} {public} {os.path.basename(path)}\n", 0o644)
+    return command
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -108,9 +123,10 @@ def main() -> None:
     missing = "cluster_ssh_key" not in facts
     try:
         if missing and not module.check_mode:
-            commands = [make(module_runner(module), folder, name, pwd.getpwnam(module.params["owner"]))]
+            run, account, private = module_runner(module), pwd.getpwnam(module.params["owner"]), lonely(folder)
+            commands = [complete(run, private) if private else make(run, folder, name, account)]
             facts = ssh.facts(read_whole, folder)
-    except (KeyError, OSError, CommandError) as error:
+    except (KeyError, ValueError, OSError, CommandError) as error:
         module.fail_json(msg=f"cluster_key: {error}")
     module.exit_json(
         changed=missing,

@@ -239,7 +239,7 @@ class Plan(NamedTuple):
     passwords: dict[str, str]
     """Those that differ, by user."""
     admitted: list[Difference]
-    """Files of keys that come or change, and the record."""
+    """Files of keys that come or change."""
 
 
 def right_password(password: str, stored: str) -> bool:
@@ -288,6 +288,21 @@ def refuse(
         raise AccountsError("\n".join(f"{text}; accepted: that number, or nothing that it owns" for text in wrong))
 
 
+def refuse_homes(users: Sequence[User], found: Database) -> None:
+    """The homes of others that somebody who comes would be given: such as of the same person with another number."""
+    wrong = []
+    for user in users:
+        if user.create_home and user.state != ABSENT and user.name not in found.users and os.path.isdir(user.home):
+            owner = os.stat(user.home).st_uid
+            if owner not in (0, user.uid):
+                wrong.append(
+                    f"user {user.name}: found the home {user.home} of the uid {owner}; accepted: that uid, another"
+                    f" home, or all of it given to {user.uid} by hand"
+                )
+    if wrong:
+        raise AccountsError("\n".join(wrong))
+
+
 def look(
     users: Sequence[User],
     groups: Sequence[Group],
@@ -333,9 +348,10 @@ def without_shell(users: Sequence[User]) -> list[str]:
     ]
 
 
-def carry_out(plan: Plan, run: Runner) -> list[str]:
-    """Make it so, as far as it can be; what could not. Raises OSError."""
-    failed = []
+def carry_out(plan: Plan, run: Runner) -> tuple[list[str], set[str]]:
+    """Make it so, as far as it can be; what could not, and whose home may be missing for that. Raises OSError."""
+    failed: list[str] = []
+    homeless: set[str] = set()
     for difference in plan.revoked:
         write(difference)
     lines = "".join(f"{name}:{password}\n" for name, password in plan.passwords.items())
@@ -343,9 +359,10 @@ def carry_out(plan: Plan, run: Runner) -> list[str]:
         result = execute(step.command, lines) if step.command == accounts.CHPASSWD else run(step.command)
         if result.rc and not (step.command[0] == "groupdel" and result.rc == accounts.NO_SUCH_GROUP):
             failed.append(f"{step.finding}: {CommandError(result)}")
+            homeless.add(step.home_of)
     for difference in plan.admitted:
         write(difference)
-    return failed
+    return failed, homeless
 
 
 def remember(path: str, pairs: Mapping[str, Pair], known: set[str]) -> None:
@@ -409,17 +426,24 @@ def main() -> None:
         going = [user for user in users if user.state == ABSENT and accounts.ours(user, found)]
         busy = {user.name: running()[user.uid] for user in going if user.uid in running()}
         refuse(run, accounts.check(users, groups, found, busy), found, running)
+        refuse_homes(users, found)
         recorded = people.recorded(read_whole(params["record"]))
         left = accounts.left(users, found, recorded)
         verified = os.path.join(os.path.dirname(params["record"]), "passwords")
         known = passwords.unchanged(password_pairs(users, found), read_whole(verified))
         plan = look(users, groups, found, params["keys_folder"], busy, known, homeless(users, found, recorded))
-        plan.admitted.extend(differences([File(params["record"], people.record(accounts.there(users, left)))]))
-        kept = keys_from_before(params["keys_folder"], [*left, *(user.name for user in users if user.keys is None)])
+        there = accounts.there(users, left)
+        record = differences([File(params["record"], people.record(there))])
+        unsaid = [user.name for user in users if not accounts.keys_are_ours(user)]
+        kept = keys_from_before(params["keys_folder"], [*left, *unsaid])
         jobs = _jobs(module, run, users, found) if params["report_jobs"] else []
-        failed = []
+        failed: list[str] = []
         if not module.check_mode:
-            failed = carry_out(plan, run)
+            failed, without = carry_out(plan, run)
+            # Whose home could not be made is looked at again by the next run.
+            made = {name: uid for name, uid in there.items() if name not in without}
+            for difference in differences([File(params["record"], people.record(made))]):
+                write(difference)
             before, after = (password_pairs(users, each) for each in (found, accounts.parse(*map(read_whole, FILES))))
             # What chpasswd left as it was is none that is known to be right.
             wrong = {name for name in plan.passwords if after.get(name) == before.get(name)}
@@ -448,7 +472,8 @@ def main() -> None:
             " an empty list takes them away"
         )
     findings = [step.finding for step in plan.steps]
-    files = [difference.wanted.path for difference in [*plan.revoked, *plan.admitted]]
+    changed_files = [*plan.revoked, *plan.admitted, *record]
+    files = [difference.wanted.path for difference in changed_files]
     result = {
         "changed": bool(findings or files),
         "found": [*findings, *files],
@@ -461,7 +486,7 @@ def main() -> None:
             *([{"header": "accounts", "before": "\n".join([*findings, ""]), "after": ""}] if findings else []),
             *(
                 {"before_header": path, "after_header": path, "before": difference.before, "after": difference.after}
-                for path, difference in zip(files, [*plan.revoked, *plan.admitted])
+                for path, difference in zip(files, changed_files)
             ),
         ],
     }

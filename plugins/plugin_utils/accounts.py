@@ -39,6 +39,9 @@ PASSWORD_LENGTH = 8
 
 NOBODY = (65534, 65535)
 
+SLURM = 64030
+"""Its uid wherever a package of Debian or Ubuntu makes it."""
+
 SYSTEM = ("root", "nobody", "munge", "slurm")
 """Accounts that the cluster needs as its packages make them."""
 
@@ -99,6 +102,7 @@ def _identity(user: Mapping[str, Any], taken: Mapping[str, int]) -> list[str]:
         f"uid: found {uid} of another account of the cluster; accepted: another one" if uid in taken.values() else "",
         f"name: found {user['name']}, which is the system's; accepted: another one" if user["name"] in SYSTEM else "",
         "" if uid >= 1000 and uid not in NOBODY else f"uid: found {uid}; accepted: 1000 or more, below is the system's",
+        f"uid: found {uid}, which Debian gives to slurm; accepted: another one" if uid == SLURM else "",
     ]
 
 
@@ -196,6 +200,28 @@ def on_host(user: Mapping[str, Any], host: str, groups: Mapping[str, Sequence[st
 def home_of(user: Mapping[str, Any], base: str) -> str:
     """The home folder."""
     return str(user.get("home") or f"{base}/{user['name']}")
+
+
+def home_findings(users: Sequence[Mapping[str, Any]], base: str, share: str, taken: Collection[str]) -> list[str]:
+    """Homes that others have, too: each run would give them to somebody else, and close them to all others."""
+    wrong = []
+    owners = {f"{base}/{name}": name for name in taken}
+    for user in users:
+        home, where = home_of(user, base), f"common_users: {user['name']}: home"
+        if user.get("state") == ABSENT:
+            continue
+        if any(folder == home or inside(folder, home) for folder in (base, share)):
+            wrong.append(f"{where}: found {home}, where those of all are; accepted: a folder of its own")
+        elif owners.setdefault(home, user["name"]) != user["name"]:
+            wrong.append(f"{where}: found {home}, which is that of {owners[home]}; accepted: a folder of its own")
+    for home, name in owners.items():
+        parts = home.split("/")
+        above = next((path for n in range(2, len(parts)) if (path := "/".join(parts[:n])) in owners), "")
+        if above:
+            wrong.append(
+                f"common_users: {name}: home: found {home} in that of {owners[above]}; accepted: a folder of its own"
+            )
+    return wrong
 
 
 def inside(path: str, folder: str) -> bool:

@@ -81,7 +81,7 @@ def test_they_are_the_same_everywhere(lab: Lab) -> None:
     assert there == {"head0": 0, "node1": 2, "nfs0": 2}
     # Homes on the share are made by its server, others by each host.
     assert lab.host("node1").output("stat -c '%U %G %a' /data/home/ada") == "ada lab 700"
-    assert lab.host("node1").output("stat -c '%U' /home/eve") == "eve"
+    assert lab.host("node1").output("stat -c '%U %a' /home/eve") == "eve 700"
 
 
 @pytest.mark.usefixtures("first")

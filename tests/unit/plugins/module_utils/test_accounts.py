@@ -15,6 +15,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.accounts import (
     Database,
     Group,
     Move,
+    Step,
     User,
     check,
     jobs,
@@ -71,7 +72,7 @@ def test_who_comes() -> None:
     assert made == [
         "groupadd --gid 20000 lab",
         "useradd --uid 20001 --gid lab --home-dir /data/home/ada --shell /bin/bash --comment Ada --create-home"
-        " --no-user-group ada",
+        " --key HOME_MODE=0700 --no-user-group ada",
         "useradd --uid 20002 --gid lab --groups video --home-dir /home/bob --shell /bin/sh --comment  --no-create-home"
         " --no-user-group bob",
     ]
@@ -110,11 +111,12 @@ def test_what_is_in_a_home_on_the_share_stays_as_it_is() -> None:
     assert commands([replace(ADA, shell="/bin/sh", create_home=False)]) == ["usermod --shell /bin/sh ada"]
 
 
-def test_who_is_locked_is_locked_first() -> None:
+def test_who_is_locked_keeps_everything() -> None:
     assert commands([replace(BOB, state=LOCKED, shell="/bin/bash")]) == [
         "usermod --lock --expiredate 1 bob",
-        "usermod --shell /bin/bash bob",
     ]
+    # All else is kept for when the lock is taken off; the number is what files belong to.
+    assert commands([replace(BOB, state=LOCKED, uid=30002)])[1:] == ["usermod --uid 30002 bob"]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_a_number_is_free_once_its_user_goes() -> None:
 def test_passwords_are_given_at_once_and_not_shown() -> None:
     user = replace(ADA, password="not to be seen")
     steps = plan([user], [], FOUND, ["ada", "bob"])
-    assert steps == [("another password: ada, bob", CHPASSWD)]
+    assert steps == [Step("another password: ada, bob", CHPASSWD)]
     assert "seen" not in repr(user)
 
 

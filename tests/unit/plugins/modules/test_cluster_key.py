@@ -94,6 +94,18 @@ def test_half_a_pair_is_made_again(host: Host) -> None:
     assert not (host.folder / ".new").exists()
 
 
+def test_a_public_key_that_is_gone_is_that_of_the_private_one(host: Host) -> None:
+    host.run()
+    (private,) = (each for each in host.folder.iterdir() if each.suffix == "")
+    Path(f"{private}.pub").unlink()
+    command = ["ssh-keygen", "-y", "-f", str(private)]
+    host.answer(lambda argv: Result(list(argv), 0, "ssh-ed25519 PUBLIC key_x@y\n" * (argv == command), ""))
+    mended = host.run()
+    assert (mended["changed"], mended["commands"]) == (True, [command])
+    assert mended["ansible_facts"]["cluster_ssh_key"] == {"path": str(private), "public": "PUBLIC"}
+    assert private.read_text() == "PRIVATE"
+
+
 def test_failures(host: Host) -> None:
     host.answer(lambda argv: Result(list(argv), 1, "", "no entropy\n"))
     assert host.run()["msg"].endswith("failed (rc=1): no entropy")

@@ -145,6 +145,20 @@ def test_what_is_always_restarted_is_not_noted(host: Host, monkeypatch: pytest.M
     assert noted.standing(lambda argv: Result(list(argv), 0, ACTIVE, "")) == {}
 
 
+def test_a_folder_of_somebody_else_is_not_taken_over(host: Host) -> None:
+    path = host.folder / "home"
+    path.mkdir(mode=0o755)
+    folder = {"path": str(path), "mode": "0700", "owner": "20001", "group": "20000", "once": True}
+    os.chown(path, 20009, -1)
+    done = host.run({"folders": [folder]})
+    assert done["msg"].startswith(f"host_files: {path}: found the owner 20009; accepted: 20001, or all of it given")
+    os.chown(path, 20001, -1)
+    assert host.run({"folders": [folder]})["changed"] is False
+    # Of one half made, which is root's.
+    os.chown(path, 0, -1)
+    assert host.run({"folders": [folder]}, check=True)["changed"] is True
+
+
 def test_without_services_nobody_asks_systemd(host: Host) -> None:
     folder = {"path": str(host.folder / "a"), "mode": "0750", **RIGHTS}
     assert host.run({"folders": [folder], "absent": [str(host.folder / "none")]})["paths"] == [folder["path"]]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aicluster.slurm.plugins.module_utils import accounts, host_files
+from ansible_collections.aicluster.slurm.plugins.module_utils import accounts, host_files, people
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.modules import host_users
 from module_arguments import module_arguments
@@ -340,7 +340,7 @@ def test_500_users_that_are_there(host: Host) -> None:
 def test_a_home_that_a_killed_run_did_not_come_to_is_made(host: Host, tmp_path: Path) -> None:
     host.write(*THERE)
     host.homeless = ["ada"]
-    done = host.run({"users": [ADA]}, (["mkhomedir_helper", "ada"], 0, ""))
+    done = host.run({"users": [ADA]}, (["mkhomedir_helper", "ada", "0077"], 0, ""))
     assert done["found"][0] == "user ada has no home"
     # By then its run came to its end, so that homes are not looked for again and again.
     found, there = accounts.parse(*THERE), accounts.User("ada", 20001, "lab", "/nowhere/ada")
@@ -350,6 +350,38 @@ def test_a_home_that_a_killed_run_did_not_come_to_is_made(host: Host, tmp_path: 
     assert HOMELESS([accounts.User("ada", 20001, "lab", str(tmp_path))], found, {}) == []
     # The server makes the others.
     assert HOMELESS([accounts.User("ada", 20001, "lab", "/data/ada", create_home=False)], found, {}) == []
+
+
+def test_a_home_that_could_not_be_made_is_made_by_the_next_run(host: Host) -> None:
+    options = {"groups": [LAB], "users": [ADA]}
+    failed = host.run(options, (GROUPADD, 0, ""), (USERADD, 12, ""))
+    assert failed["failed"] is True
+    assert people.recorded(host.record.read_text()) == {}
+    host.write(*THERE)
+    found, there = accounts.parse(*THERE), accounts.User("ada", 20001, "lab", "/nowhere/ada")
+    assert HOMELESS([there], found, people.recorded(host.record.read_text())) == ["ada"]
+
+
+def test_who_comes_again_with_another_number_is_not_given_the_old_home(host: Host, tmp_path: Path) -> None:
+    me = os.stat(tmp_path).st_uid
+    users = [{**ADA, "home": str(tmp_path)}]
+    os.chown(tmp_path, 20009, -1)
+    done = host.run({"groups": [LAB], "users": users})
+    os.chown(tmp_path, me, -1)
+    assert done["msg"].startswith(
+        f"host_users: user ada: found the home {tmp_path} of the uid 20009; accepted: that uid, another home, or all"
+    )
+
+
+def test_the_short_form_of_locked_is_whole(host: Host) -> None:
+    host.write(*THERE)
+    host.run({"users": [ADA]})
+    locked = {"users": [{key: ADA[key] for key in ("name", "uid", "group", "home")} | {"state": "locked"}]}
+    done = host.run(locked, (["usermod", "--lock", "--expiredate", "1", "ada"], 0, ""))
+    assert done["kept"] == []
+    assert host.warned == []
+    host.write(THERE[0], THERE[1], "ada:!:1:0:9:7::1:\n")
+    assert host.run(locked)["changed"] is False
 
 
 def test_a_shell_that_is_not_there_is_told_when_all_is_done(host: Host) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.aicluster.slurm.plugins.plugin_utils.accounts import findings, group_findings
+from ansible_collections.aicluster.slurm.plugins.plugin_utils.accounts import (
+    findings,
+    group_findings,
+    home_findings,
+)
 
 BODY = "AAAAC3NzaC1lZDI1NTE5AAAAIFr0mTheLab0123456789"
 ADA: dict[str, Any] = {"name": "ada", "uid": 20001}
@@ -170,3 +174,24 @@ def test_users_are_in_groups_that_are_there() -> None:
     assert of_groups([{"name": "docker", "gid": 20002}], [user]) == []
     assert of_groups([], [{**user, "state": "absent"}]) == []
     assert len(of_groups([{"name": "old", "gid": 20009, "state": "absent"}], [{**user, "group": "old"}], True)) == 1
+
+
+@pytest.mark.parametrize(
+    ("users", "said"),
+    [
+        ({"ada": "/data/home/bob"}, "bob: home: found /data/home/bob, which is that of ada; accepted: a folder of its"),
+        ({"ada": "/data/home/cluster"}, "ada: home: found /data/home/cluster, which is that of cluster; accepted"),
+        ({"ada": "/data/home"}, "ada: home: found /data/home, where those of all are; accepted: a folder of its own"),
+        ({"ada": "/data"}, "ada: home: found /data, where those of all are"),
+        ({"ada": "/data/home/bob/ada"}, "ada: home: found /data/home/bob/ada in that of bob; accepted: a folder"),
+        ({"ada": "/home/ada"}, ""),
+        ({"ada": "/data/home/bobby"}, ""),
+    ],
+)
+def test_homes_are_of_one_each(users: dict[str, str], said: str) -> None:
+    listed = [{"name": name, "home": home} for name, home in users.items()] + [
+        {"name": "bob"},
+        {"name": "eve", "home": "/data/home/bob", "state": "absent"},
+    ]
+    found = home_findings(listed, "/data/home", "/data", ["cluster"])
+    assert [text[: len(f"common_users: {said}")] for text in found] == ([f"common_users: {said}"] if said else [])
