@@ -32,7 +32,7 @@ On the command line `ansible-doc -t role aicluster.slurm.ROLE` has the same.
 """
 
 # C(x), V(x), O(x), M(x) and the like, with \\) for a bracket inside; see Ansible's "markup" of documentation.
-MARKUP = re.compile(r"\b(?:[CVOMPEB]|RV)\(((?:[^\\)]|\\.)*)\)")
+MARKUP = re.compile(r"\b(?:[CVOMPEB]|RV)\((?:main:)?((?:[^\\)]|\\.)*)\)")
 
 
 def markdown(text: str | list[str]) -> str:

@@ -134,3 +134,27 @@ def test_cards_get_into_containers(role_value: Values, said: dict[str, Any], ven
 )
 def test_the_survey_looks_for_what_cards_may_need(role_value: Values, said: dict[str, Any], perhaps: list[str]) -> None:
     assert role_value("common", "__common_perhaps", **{"groups": {"gpu": ["n1"]}, **said}) == perhaps
+
+
+def test_declared_files_of_whole_cards_and_of_mig_instances_are_looked_for(role_value: Values) -> None:
+    devices = [
+        {"type": "h100", "files": ["/dev/nvidia[0-1]"]},
+        {"type": "1g.10gb", "multiple_files": ["/dev/nvidia2", "/dev/nvidia-caps/nvidia-cap[21-22]"]},
+    ]
+    caps = [f"/dev/nvidia-caps/nvidia-cap{number}" for number in (21, 22)]
+    found = role_value("gpu", "__gpu_declared_files", gpu_devices=devices)
+    assert found == ["/dev/nvidia0", "/dev/nvidia1", "/dev/nvidia2", *caps]
+
+
+@pytest.mark.parametrize(
+    ("said", "looks"),
+    [
+        ({}, False),
+        ({"nodes_containers": "true"}, True),
+        ({"nodes_spank_plugins": [{"name": "x", "source": "x.tar.gz"}]}, True),
+    ],
+)
+def test_sources_of_plugins_are_looked_for_without_containers_too(
+    role_value: Values, said: dict[str, Any], looks: bool
+) -> None:
+    assert role_value("preflight", "__preflight_sources", **said) is looks
