@@ -17,9 +17,10 @@ import runpy
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any, Callable
 
-from ansible.module_utils import basic
+from ansible_collections.aicluster.slurm.plugins.module_utils import command
 from module_arguments import module_arguments
 
 CHANGING = (["systemctl", "restart"], ["systemctl", "stop"], ["scontrol", "reconfigure"], ["scontrol", "update"])
@@ -52,28 +53,28 @@ def watch(effects: Effects) -> None:
     """Count what changes files and daemons."""
     # Every file that is written, and every link that moves, ends with this.
     os.replace = effects.after(os.replace)
-    run_command = basic.AnsibleModule.run_command
+    execute = command.execute
 
-    def counted(self: Any, argv: list[str], **kwargs: Any) -> Any:
-        result = run_command(self, argv, **kwargs)
-        if argv[:2] in CHANGING:
+    def counted(argv: Sequence[str], *args: Any, **kwargs: Any) -> command.Result:
+        result = execute(argv, *args, **kwargs)
+        if list(argv[:2]) in CHANGING:
             effects.count()
         return result
 
-    basic.AnsibleModule.run_command = counted
+    command.execute = counted
 
 
-def disturb(command: list[str], disturbance: str) -> None:
-    """Have a shell run something before the first call of a command."""
-    run_command = basic.AnsibleModule.run_command
+def disturb(words: list[str], disturbance: str) -> None:
+    """Have a shell run something before the first call of a command that begins with these words."""
+    execute = command.execute
     left = [disturbance]
 
-    def disturbed(self: Any, argv: list[str], **kwargs: Any) -> Any:
-        if argv[: len(command)] == command and left:
+    def disturbed(argv: Sequence[str], *args: Any, **kwargs: Any) -> command.Result:
+        if list(argv[: len(words)]) == words and left:
             subprocess.run(left.pop(), shell=True, check=True, stdin=subprocess.DEVNULL)
-        return run_command(self, argv, **kwargs)
+        return execute(argv, *args, **kwargs)
 
-    basic.AnsibleModule.run_command = disturbed
+    command.execute = disturbed
 
 
 def main() -> None:
