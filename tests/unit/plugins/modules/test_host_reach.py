@@ -45,7 +45,12 @@ def test_ports() -> None:
 
 def test_no_more_ports_at_once_than_a_process_may_have_open(monkeypatch: pytest.MonkeyPatch) -> None:
     lots: list[int] = []
-    monkeypatch.setattr(reach, "_unreachable", lambda lot, _seconds: lots.append(len(lot)) or [f"{lot[0].port}"])
+
+    def one(lot: Sequence[reach.Target], _seconds: float) -> list[str]:
+        lots.append(len(lot))
+        return [f"{lot[0].port}"]
+
+    monkeypatch.setattr(reach, "_unreachable", one)
     targets = [reach.Target("node", port) for port in range(1000, 2100)]
     assert reach.unreachable(iter(targets), 1.0) == ["1000", "1400", "1800"]
     assert lots == [400, 400, 300]

@@ -20,7 +20,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.packages import Pa
 from ansible_collections.aicluster.slurm.plugins.modules import host_survey
 from module_arguments import module_arguments
 
-ACCOUNT = {
+ACCOUNT: dict[str, Any] = {
     "user": "cluster",
     "uid": 10000,
     "group": "cluster",
