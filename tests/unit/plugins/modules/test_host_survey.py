@@ -143,7 +143,7 @@ def test_memory(text: str, found: int) -> None:
     ],
 )
 def test_account_conflicts(users: dict[str, int], groups: dict[str, int], found: list[str]) -> None:
-    assert survey.account_conflicts(survey.Account(**ACCOUNT), users, groups) == found  # type: ignore[arg-type]
+    assert survey.account_conflicts(survey.Account(**ACCOUNT), users, groups) == found
 
 
 PASSWD = "root:x:0:0:root:/root:/bin/bash\ncluster:x:10000:10000::/data/home/cluster:/bin/bash\n"
@@ -162,7 +162,7 @@ GROUP = "root:x:0:\ncluster:x:10000:bob\n"
     ],
 )
 def test_account_is_there(passwd: str, group: str, shadow: str, there: bool) -> None:
-    assert survey.account_is_there(survey.Account(**ACCOUNT), passwd, group, shadow) is there  # type: ignore[arg-type]
+    assert survey.account_is_there(survey.Account(**ACCOUNT), passwd, group, shadow) is there
 
 
 def test_mounts() -> None:
