@@ -225,9 +225,11 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_any_record_is_read_or_refused(values: dict[str, Any], missing: set[str]) -> None:
     record = {key: value for key, value in {**RECORD, **values}.items() if key not in missing}
     try:
-        (found,) = parse_nodes_json(json.dumps({"nodes": [record]})).values()
+        nodes = list(parse_nodes_json(json.dumps({"nodes": [record]})).values())
     except ScontrolError:
         return
+    found = nodes[0]
+    assert len(nodes) == 1
     assert isinstance(found.weight, int)
     assert all(isinstance(flag, str) for flag in found.flags)
 
