@@ -277,16 +277,17 @@ def _changed(user: User, there: Entry, gids: Mapping[str, int], members: frozens
     """What differs: one usermod for nearly all of it."""
     others = members if user.groups is None or not user.only_these else ()
     further = sorted({*(user.groups or ()), *others})
-    pairs = [
+    pairs = (
         ("uid", "--uid", str(there.uid), str(user.uid)),
         ("group", "--gid", str(there.gid), str(gids[user.group]) if user.group in gids else user.group),
         ("groups", "--groups", ",".join(sorted(members)), ",".join(further)),
         ("home", "--home", there.home, user.home),
         ("shell", "--shell", there.shell, user.shell),
         ("comment", "--comment", there.comment, user.comment),
-    ]
-    # Who is locked keeps everything, so that it is there when the lock is taken off.
-    differ = [each for each in pairs[: 1 if user.state == LOCKED else None] if each[2] != each[3]]
+    )
+    differ = [each for each in pairs if each[2] != each[3]]
+    if user.state == LOCKED:  # keeps everything else, so that it is there when the lock is taken off
+        differ = [each for each in differ if each[0] == "uid"]
     steps = []
     if user.state == LOCKED and not locked(there):
         steps.append(_locked(user))

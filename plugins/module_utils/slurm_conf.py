@@ -164,7 +164,7 @@ def _check(cluster: Cluster) -> list[str]:
 def line_findings(partitions: Mapping[str, Any], nodesets: Mapping[str, Any], nodes: Collection[str]) -> list[str]:
     """What is wrong with partitions and node sets, by their names, where the nodes have these names."""
     findings, known = [], set(nodes)
-    partitions, nodesets = _named(partitions), _named(nodesets)
+    nodesets = _named(nodesets)
     for name, keys in nodesets.items():
         if name in known or name.upper() in _RESERVED:
             findings.append(f"nodeset {name}: found a name that nodes have; accepted: a name of its own")
@@ -172,8 +172,8 @@ def line_findings(partitions: Mapping[str, Any], nodesets: Mapping[str, Any], no
     return findings + partition_findings(partitions, known | set(nodesets))
 
 
-def partition_findings(partitions: Mapping[str, Any], known: Collection[str] | None) -> list[str]:
-    """What is wrong with partitions whose nodes are to be among these nodes and node sets; None where nobody knows."""
+def partition_findings(partitions: Mapping[str, Any], known: Collection[str]) -> list[str]:
+    """What is wrong with partitions whose nodes are to be among these nodes and node sets."""
     partitions, findings = _named(partitions), []
     for name, keys in partitions.items():
         findings += _check_line(f"partition {name}", name, keys, known, may_have_all=True)
@@ -275,9 +275,7 @@ def _check_files(cluster: Cluster) -> list[str]:
     return findings
 
 
-def _check_line(
-    where: str, name: str, keys: object, known: Collection[str] | None, may_have_all: bool = False
-) -> list[str]:
+def _check_line(where: str, name: str, keys: object, known: Collection[str], may_have_all: bool = False) -> list[str]:
     """Findings for a partition or a node set."""
     if not isinstance(keys, Mapping):
         return [f"{where}: found {keys!r}; accepted: a map of its keys, or null for none"]
@@ -296,9 +294,9 @@ def _check_line(
     return findings + _check_keys(where, keys)
 
 
-def _unknown_nodes(where: str, text: str, known: Collection[str] | None) -> list[str]:
+def _unknown_nodes(where: str, text: str, known: Collection[str]) -> list[str]:
     try:
-        missing = [name for name in hostlist.expand(text) if known is not None and name not in known]
+        missing = [name for name in hostlist.expand(text) if name not in known]
     except hostlist.HostlistError as error:
         return [f"{where}: Nodes: {error}"]
     if not missing:

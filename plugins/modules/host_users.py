@@ -223,8 +223,6 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.host_files import 
 )
 from ansible_collections.aicluster.slurm.plugins.module_utils.passwords import Pair
 
-"""Runs a command with a text as its standard input."""
-
 FILES = ("/etc/passwd", "/etc/group", "/etc/shadow")
 PROC = "/proc"
 MOUNTS = "/proc/self/mounts"
