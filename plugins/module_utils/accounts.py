@@ -24,6 +24,9 @@ KEYS_HEADER = "# Written by Ansible (aicluster.slurm): changes made here are los
 SYSTEM = (range(1000), range(60000, 65536))
 """Numbers that Debian gives to its own accounts; Slurm has 64030."""
 
+LOCAL = ("zfs", "overlay", "tmpfs")
+"""File systems of this host whose source is no device."""
+
 NO_SUCH_GROUP = 6
 """The exit code of groupdel for what is gone: userdel removes a user's own group, too."""
 
@@ -81,6 +84,8 @@ class Entry(NamedTuple):
     shell: str
     hash: str
     expires: str
+    half: bool = False
+    """Whether useradd was killed before it came to /etc/shadow: then PAM lets nobody in."""
 
 
 class Database(NamedTuple):
@@ -118,7 +123,15 @@ def parse(passwd: str, group: str, shadow: str) -> Database:
     """The accounts in the three files; lines that are no entry (NIS) are left out."""
     secrets = {row[0]: row for row in _rows(shadow, 8)}
     users = {
-        row[0]: Entry(int(row[2]), int(row[3]), row[4], row[5], row[6], *_secret(secrets.get(row[0])))
+        row[0]: Entry(
+            int(row[2]),
+            int(row[3]),
+            row[4],
+            row[5],
+            row[6],
+            *_secret(secrets.get(row[0])),
+            bool(secrets) and row[1] == "x" and row[0] not in secrets,
+        )
         for row in _rows(passwd, 7)
         if row[2].isdigit() and row[3].isdigit()
     }
@@ -156,10 +169,16 @@ def check(users: Sequence[User], groups: Sequence[Group], found: Database, busy:
     uids = {name: entry.uid for name, entry in found.users.items() if name not in going}
     users = [user for user in users if user.state != ABSENT]
     coming = [group for group in groups if group.present]
+    renamed = renames(groups, found).values()
     known = {*found.gids, *(group.name for group in coming)} - {group.name for group in groups if not group.present}
     wrong = [
         *_held("user", "uid", {user.name: user.uid for user in users}, uids),
-        *_held("group", "gid", {group.name: group.gid for group in coming}, found.gids),
+        *_held(
+            "group",
+            "gid",
+            {group.name: group.gid for group in coming},
+            {name: gid for name, gid in found.gids.items() if name not in renamed},
+        ),
         *(
             f"group {group.name}: found the gid {found.gids[group.name]}; accepted: {group.gid}, else it is another one"
             for group in groups
@@ -186,6 +205,16 @@ def check(users: Sequence[User], groups: Sequence[Group], found: Database, busy:
     return [move for move in moves if move.before != move.after]
 
 
+def renames(groups: Sequence[Group], found: Database) -> dict[str, str]:
+    """The names that new groups have now: of groups that go, and whose numbers they get."""
+    going = {group.gid: group.name for group in groups if not group.present}
+    return {
+        group.name: going[group.gid]
+        for group in groups
+        if group.present and group.name not in found.gids and found.gids.get(going.get(group.gid, "")) == group.gid
+    }
+
+
 def _held(kind: str, number: str, wanted: Mapping[str, int], found: Mapping[str, int]) -> list[str]:
     """Numbers that somebody else has, or that are wanted twice, and names that are none."""
     holders = {value: name for name, value in found.items()}
@@ -208,30 +237,52 @@ def plan(
     passwords: Collection[str] = (),
     busy: Collection[str] = (),
     homeless: Collection[str] = (),
+    bare: Collection[str] = (),
 ) -> list[Step]:
     """What makes the accounts as wanted, in an order that works; `passwords` names whose password is another one.
 
     Users go before groups come, whose numbers or names they may have held; groups go last. Who is `busy` is locked
-    until the account can go. Who is `homeless` has an account, and a home that was not made.
+    until the account can go. Who is `homeless` has an account, and a home that was not made; the home of who is `bare`
+    was made, and not given to its user.
     """
+    renamed, kept = renames(groups, found), _kept(users, found, busy)
     gids = {**found.gids, **{group.name: group.gid for group in groups if group.present}}
     # The home stays: what is in it is nobody else's to throw away.
     going = [user for user in users if user.state == ABSENT and ours(user, found)]
     steps = [_locked(user) for user in going if user.name in busy and not locked(found.users[user.name])]
     steps += [Step(f"user {user.name} is there", ["userdel", user.name]) for user in going if user.name not in busy]
-    for group in groups:
-        steps += _group(group, found.gids.get(group.name)) if group.present else []
+    gone = {user.name for user in going if user.name not in busy}
+    for group in (each for each in groups if each.present):
+        name = renamed.get(group.name, group.name)
+        if name in gone and name in found.gids:
+            # userdel removes a group that is named like its user, where nobody else is in it.
+            command = ["groupadd", "--force", "--gid", str(group.gid), name]
+            steps.append(Step(f"group {name} goes with its user", command))
+        if name != group.name:
+            steps.append(Step(f"group {group.name} has the name {name}", ["groupmod", "--new-name", group.name, name]))
+        else:
+            steps += _group(group, found.gids.get(name))
     for user in users:
         steps += _user(user, gids, found) if user.state != ABSENT else []
         if user.name in homeless:
             steps.append(Step(f"user {user.name} has no home", ["mkhomedir_helper", user.name, "0077"], user.name))
+        if user.name in bare:
+            rights = ["--owner", str(user.uid), "--group", user.group, "--mode", "0700"]
+            command = ["install", "--directory", *rights, user.home]
+            steps.append(Step(f"user {user.name} has a home of root", command, user.name))
     if passwords:
         steps.append(Step(f"another password: {', '.join(passwords)}", CHPASSWD))
     return steps + [
         Step(f"group {group.name} is there", ["groupdel", group.name])
         for group in groups
-        if not group.present and group.name in found.gids
+        if not group.present and group.name in found.gids and group.name not in renamed.values()
+        if group.gid not in kept
     ]
+
+
+def _kept(users: Sequence[User], found: Database, busy: Collection[str]) -> set[int]:
+    """The groups that cannot go yet: the primary ones of those who cannot."""
+    return {found.users[user.name].gid for user in users if user.name in busy and user.name in found.users}
 
 
 def _group(group: Group, gid: int | None) -> list[Step]:
@@ -291,6 +342,9 @@ def _changed(user: User, there: Entry, gids: Mapping[str, int], members: frozens
     steps = []
     if user.state == LOCKED and not locked(there):
         steps.append(_locked(user))
+    elif there.half:
+        # Makes the line, too (usermod(8)).
+        steps.append(Step(f"user {user.name} has no line in /etc/shadow", ["usermod", "--expiredate", "", user.name]))
     # Apart from the rest, because it cannot change while the user is logged in.
     for part in ([each for each in differ if each[0] != "home"], [each for each in differ if each[0] == "home"]):
         if part:
@@ -329,14 +383,49 @@ def there(users: Sequence[User], leftover: Mapping[str, int]) -> dict[str, int]:
     return {**leftover, **{user.name: user.uid for user in users if user.state != ABSENT}}
 
 
-def unsure_of_home(users: Sequence[User], found: Database, before: Mapping[str, int]) -> list[User]:
-    """Those whose home may be missing: it is another one, or the run that made the account did not come to its end."""
+def homes_given(users: Sequence[User], found: Database) -> list[User]:
+    """Those who get a home of this host that they do not have: they come, or it is another one.
+
+    Who is locked keeps the one that is there.
+    """
     return [
         user
         for user in users
-        if user.state != ABSENT and user.create_home and user.name in found.users
-        if user.name not in before or found.users[user.name].home != user.home
+        if user.state != ABSENT and user.create_home
+        if user.name not in found.users or (user.state == PRESENT and found.users[user.name].home != user.home)
     ]
+
+
+def homes_left(users: Sequence[User], found: Database, before: Mapping[str, int], mounts: str) -> list[User]:
+    """Those who have an account, and whose home may be missing: a run was killed, a disk was full, or somebody took it.
+
+    A home that lies on another host is looked for only where no run came to its end: its server may be dead, and who
+    looks would wait for it.
+    """
+    points = mounted(mounts)
+    return [
+        user
+        for user in users
+        if user.state == PRESENT and user.create_home and user.name in found.users
+        if user.name not in before or found.users[user.name].home != user.home or on_this_host(user.home, points)
+    ]
+
+
+def mounted(mounts: str) -> dict[str, bool]:
+    """Where something is mounted, and whether it is of this host, from /proc/self/mounts; the last one counts."""
+    rows = (line.split(" ") for line in mounts.splitlines())
+    return {
+        row[1].replace("\\040", " "): row[1] == "/" or row[0].startswith("/dev/") or row[2] in LOCAL
+        for row in rows
+        if len(row) > 3
+    }
+
+
+def on_this_host(path: str, points: Mapping[str, bool]) -> bool:
+    """Whether a folder is on a disk of this host."""
+    while path not in points and path != "/":
+        path = os.path.dirname(path)
+    return points.get(path, True)
 
 
 def keys_are_ours(user: User) -> bool:

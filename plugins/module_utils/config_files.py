@@ -11,14 +11,22 @@ use yet, then the files, and when the daemons use them the links move and the ma
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import tempfile
+import time
 from typing import Iterable, Mapping
 
 USED, PREVIOUS, EDITED = "used", "previous", "edited"
 
 _ASIDE = ".aicluster-"
+
+# As `tempfile` names them.
+_LEFT = re.compile(r"\.aicluster-[a-z0-9_]{8}")
+_ABANDONED = 60
+"""Seconds after which nobody is at work any more on what is written aside."""
 
 
 class ConfigFiles:
@@ -150,3 +158,12 @@ def write_whole(path: str, text: str, mode: int = 0o644, uid: int = -1, gid: int
     except BaseException:
         os.unlink(aside)
         raise
+    _tidy(os.path.dirname(path))
+
+
+def _tidy(folder: str) -> None:
+    """Remove what killed runs left half written in a folder; a write does not fail for what cannot go."""
+    with contextlib.suppress(OSError):
+        for path in (os.path.join(folder, name) for name in os.listdir(folder or ".") if _LEFT.fullmatch(name)):
+            if os.path.isfile(path) and os.stat(path).st_mtime < time.time() - _ABANDONED:
+                os.unlink(path)

@@ -30,7 +30,7 @@ class Folder:
     group: str = ROOT
     mode: int = 0o755
     once: bool = False
-    """Whether group and mode are its owner's to change. One that belongs to somebody else was left half made."""
+    """Whether group and mode are its owner's to change. One that is still root's was left half made."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ version_added: 0.1.0
 author: aicluster.slurm contributors (@aicluster)
 description:
   - Makes an ed25519 key named C(key_) and the host's name, which only O(owner) can read. A key that is there is never
-    replaced; where its public half is gone, that is worked out again. The private key does not leave the host.
+    replaced; where its public half is gone, that is worked out again, and one of another user is given to O(owner). The
+    private key does not leave the host.
   - It lies off the share, because on a shared home every host could use the keys of all.
 options:
   folder:
@@ -27,16 +28,16 @@ options:
     required: true
 attributes:
   check_mode:
-    description: Can run in check mode and tell whether it would make a key.
+    description: Can run in check mode and tell whether it would make a key, or give one to the owner.
     support: full
   diff_mode:
-    description: Says that the key was not there.
+    description: Says what of the key was not there, and who had it.
     support: full
   facts:
     description: Sets C(cluster_ssh_key) with C(path) and C(public), and C(ssh_host_key_ed25519_public).
     support: full
   idempotent:
-    description: Changes nothing when there is a key.
+    description: Changes nothing when there is a key that the owner can use.
     support: full
   platform:
     description: The platform.
@@ -93,19 +94,31 @@ def make(run: Runner, folder: str, name: str, account: pwd.struct_passwd) -> lis
     return command
 
 
-def lonely(folder: str) -> str:
-    """A private key whose public one is gone; empty where there is none."""
-    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    paths = (os.path.join(folder, name) for name in names if name.startswith("key_") and not name.endswith(".pub"))
-    return next((path for path in paths if not os.path.exists(f"{path}.pub")), "")
-
-
 def complete(run: Runner, path: str) -> list[str]:
     """Write the public key of a private one; the command."""
     command = ["ssh-keygen", "-y", "-f", path]
-    kind, public = require(run(command)).stdout.split()[:2]
+    kind, public = [*require(run(command)).stdout.split(), "none", ""][:2]
+    if kind != "ssh-ed25519":
+        raise ValueError(f"{path}: found a key of the kind {kind}; accepted: ssh-ed25519, or no such file")
     write_whole(f"{path}.pub", f"{kind} {public} {os.path.basename(path)}\n", 0o644)
     return command
+
+
+def give(path: str, account: pwd.struct_passwd) -> None:
+    """Let this user, and no other, use a key. Raises OSError."""
+    os.chmod(os.path.dirname(path), ssh.FOLDER_MODE)
+    os.chown(path, account.pw_uid, account.pw_gid)
+    os.chmod(path, ssh.KEY_MODE)
+
+
+def owner(name: str, check_mode: bool) -> pwd.struct_passwd | None:
+    """The account; None in a preview of a host where the real run makes it. Raises KeyError."""
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        if check_mode:
+            return None
+        raise
 
 
 def main() -> None:
@@ -119,20 +132,25 @@ def main() -> None:
     )
     folder, name = module.params["folder"], f"key_{os.uname().nodename.split('.')[0]}"
     commands = []
-    facts = ssh.facts(read_whole, folder)
-    missing = "cluster_ssh_key" not in facts
     try:
-        if missing and not module.check_mode:
-            run, account, private = module_runner(module), pwd.getpwnam(module.params["owner"]), lonely(folder)
-            commands = [complete(run, private) if private else make(run, folder, name, account)]
-            facts = ssh.facts(read_whole, folder)
+        run, account = module_runner(module), owner(module.params["owner"], module.check_mode)
+        private = ssh.private_key(read_whole, folder)
+        lacking = "cluster_ssh_key" not in ssh.facts(read_whole, folder)
+        found = [f"no {os.path.basename(private)}.pub" if private else f"no {name}"] if lacking else []
+        if private:
+            found += ssh.unusable(private, account.pw_uid) if account else [f"{private}: no {module.params['owner']}"]
+        if found and account and not module.check_mode:
+            if lacking:
+                commands.append(complete(run, private) if private else make(run, folder, name, account))
+            give(private or os.path.join(folder, name), account)
+        facts = ssh.facts(read_whole, folder, account.pw_uid if account else None)
     except (KeyError, ValueError, OSError, CommandError) as error:
         module.fail_json(msg=f"cluster_key: {error}")
     module.exit_json(
-        changed=missing,
+        changed=bool(found),
         commands=commands,
         ansible_facts=facts,
-        diff={"before": f"no {name}\n" if missing else "", "after": ""},
+        diff={"before": "".join(f"{each}\n" for each in found), "after": ""},
     )
 
 

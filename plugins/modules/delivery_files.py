@@ -110,6 +110,8 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.delivered import C
 
 def deliver(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Make the files as wanted; what the module returns."""
+    # The folders above them are open to all, whatever the umask of who came in.
+    os.umask(0o022)
     wanted = [delivered.wanted_of(item) for item in params["files"]]
     before = delivered.read_manifest(params["manifest"])
     gone = delivered.no_longer_wanted(before, wanted)

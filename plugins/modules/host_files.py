@@ -44,8 +44,8 @@ options:
         default: "0755"
       once:
         description:
-          - Whether group and mode are given when the folder is made, and then left to its owner. One that belongs to
-            somebody else counts as not made.
+          - Whether group and mode are given when the folder is made, and then left to its owner. One that is still
+            root's counts as not made, and one of somebody else is refused.
         type: bool
         default: false
   files:

@@ -226,7 +226,7 @@ def main() -> None:
     users, groups = host_survey.users_and_groups(account)
     module.exit_json(
         changed=False,
-        ansible_facts={**host_survey.facts(run_if_there, read_file), **ssh.facts(read_file)},
+        ansible_facts={**host_survey.facts(run_if_there, read_file), **ssh.facts(read_file, owner=account.uid)},
         survey={
             "architecture": platform.machine(),
             "python": platform.python_version(),

@@ -70,7 +70,9 @@ options:
         type: path
         required: true
       create_home:
-        description: Whether a new user gets the home made. On a share the server makes it.
+        description:
+          - Whether the user gets the home made. On a share the server makes it.
+          - One that is gone is made again, unless it was on another host. One that belongs to another uid is refused.
         type: bool
         default: true
       shell:
@@ -98,8 +100,10 @@ options:
         default: false
       state:
         description:
-          - V(locked) lets nobody in, by no way, and keeps everything. V(absent) removes the account and keeps the home.
-          - While a process of the user runs, V(absent) locks the account, and the module fails and names the processes.
+          - V(locked) lets nobody in, by no way, and keeps all else as it is until the lock is taken off.
+          - V(absent) removes the account and keeps the home.
+          - While a process of the user runs, V(absent) locks the account, and the module warns and names the processes.
+            The account goes at the next run after they have ended.
           - An account of that name with another number is not ours, so V(absent) leaves it alone.
         type: str
         choices: [present, locked, absent]
@@ -169,6 +173,12 @@ left:
   elements: str
   returned: success
   sample: [joe]
+waiting:
+  description: Those who are absent, and locked until the next run, because processes of theirs run.
+  type: list
+  elements: str
+  returned: success
+  sample: [eve]
 keyed:
   description: Those for whom keys are given, also an empty list of them.
   type: list
@@ -218,6 +228,8 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.host_files import 
     Absent,
     Difference,
     File,
+    Folder,
+    Wanted,
     differences,
     write,
 )
@@ -237,7 +249,7 @@ class Plan(NamedTuple):
     passwords: dict[str, str]
     """Those that differ, by user."""
     admitted: list[Difference]
-    """Files of keys that come or change."""
+    """Files of keys that come or change, and their folder."""
 
 
 def right_password(password: str, stored: str) -> bool:
@@ -286,15 +298,21 @@ def refuse(
         raise AccountsError("\n".join(f"{text}; accepted: that number, or nothing that it owns" for text in wrong))
 
 
+def half_made(home: str) -> bool:
+    """Whether it is as useradd leaves it that is killed before it gives it away."""
+    return os.stat(home).st_uid == 0 and not os.listdir(home)
+
+
 def refuse_homes(users: Sequence[User], found: Database) -> None:
-    """The homes of others that somebody who comes would be given: such as of the same person with another number."""
+    """The homes of others that somebody would be given: such as of the same person with another number."""
     wrong = []
-    for user in users:
-        if user.create_home and user.state != ABSENT and user.name not in found.users and os.path.isdir(user.home):
+    for user in accounts.homes_given(users, found):
+        if os.path.isdir(user.home) and not half_made(user.home):
             owner = os.stat(user.home).st_uid
-            if owner not in (0, user.uid):
+            if owner != user.uid:
+                that = "that uid, " if owner else ""
                 wrong.append(
-                    f"user {user.name}: found the home {user.home} of the uid {owner}; accepted: that uid, another"
+                    f"user {user.name}: found the home {user.home} of the uid {owner}; accepted: {that}another"
                     f" home, or all of it given to {user.uid} by hand"
                 )
     if wrong:
@@ -308,9 +326,12 @@ def look(
     folder: str,
     busy: Collection[str],
     known: Collection[str],
-    without_home: Collection[str],
+    homes: tuple[Collection[str], Collection[str]],
 ) -> Plan:
-    """All that is not as it should be; `known` have the right password. Raises OSError and ValueError."""
+    """All that is not as it should be; `known` have the right password, `homes` are as `amiss` tells them.
+
+    Raises OSError and ValueError.
+    """
     pairs = password_pairs(users, found)
     wrong = {
         user.name: user.password
@@ -319,11 +340,13 @@ def look(
         if user.name not in pairs or (user.name not in known and not right_password(*pairs[user.name]))
     }
     files = [(f"{folder}/{user.name}", accounts.keys_text(user)) for user in users if accounts.keys_are_ours(user)]
+    # sshd reads the keys as the user who comes, and would see none in a folder that is closed.
+    place: list[Wanted] = [Folder(folder)] if os.path.isdir(folder) else []
     return Plan(
         differences([Absent(path) for path, text in files if not text]),
-        accounts.plan(users, groups, found, wrong, busy, without_home),
+        accounts.plan(users, groups, found, wrong, busy, *homes),
         wrong,
-        differences([File(path, text) for path, text in files if text]),
+        differences([*place, *(File(path, text) for path, text in files if text)]),
     )
 
 
@@ -332,9 +355,17 @@ def keys_from_before(folder: str, names: Sequence[str]) -> list[str]:
     return [name for name in names if read_whole(f"{folder}/{name}").startswith(accounts.KEYS_HEADER)]
 
 
-def homeless(users: Sequence[User], found: Database, recorded: Mapping[str, int]) -> list[str]:
-    """Who has an account on this host, and no home."""
-    return [user.name for user in accounts.unsure_of_home(users, found, recorded) if not os.path.isdir(user.home)]
+def amiss(
+    users: Sequence[User], found: Database, recorded: Mapping[str, int], mounts: str
+) -> tuple[list[str], list[str]]:
+    """Who has an account on this host and no home; and whose home was made, and not given to them."""
+    left = accounts.homes_left(users, found, recorded, mounts)
+    doubtful = [
+        *accounts.homes_given(users, found),
+        *(user for user in left if user.name not in recorded),
+    ]
+    bare = dict.fromkeys(user.name for user in doubtful if os.path.isdir(user.home) and half_made(user.home))
+    return [user.name for user in left if not os.path.isdir(user.home)], [*bare]
 
 
 def without_shell(users: Sequence[User]) -> list[str]:
@@ -374,7 +405,7 @@ def remember(path: str, pairs: Mapping[str, Pair], known: set[str]) -> None:
 
 def main() -> None:
     """Run the module."""
-    name = {"type": "str", "required": True}
+    text = {"type": "str", "required": True}
     number = {"type": "int", "required": True}
     module = AnsibleModule(
         argument_spec={
@@ -383,7 +414,7 @@ def main() -> None:
                 "elements": "dict",
                 "default": [],
                 "options": {
-                    "name": name,
+                    "name": text,
                     "gid": number,
                     "state": {"type": "str", "choices": [PRESENT, ABSENT], "default": PRESENT},
                 },
@@ -393,9 +424,9 @@ def main() -> None:
                 "elements": "dict",
                 "default": [],
                 "options": {
-                    "name": name,
+                    "name": text,
                     "uid": number,
-                    "group": name,
+                    "group": text,
                     "groups": {"type": "list", "elements": "str"},
                     "groups_exclusive": {"type": "bool", "default": True},
                     "home": {"type": "path", "required": True},
@@ -429,7 +460,8 @@ def main() -> None:
         left = accounts.left(users, found, recorded)
         verified = os.path.join(os.path.dirname(params["record"]), "passwords")
         known = passwords.unchanged(password_pairs(users, found), read_whole(verified))
-        plan = look(users, groups, found, params["keys_folder"], busy, known, homeless(users, found, recorded))
+        homes = amiss(users, found, recorded, read_whole(MOUNTS))
+        plan = look(users, groups, found, params["keys_folder"], busy, known, homes)
         there = accounts.there(users, left)
         record = differences([File(params["record"], people.record(there))])
         unsaid = [user.name for user in users if not accounts.keys_are_ours(user)]
@@ -446,11 +478,6 @@ def main() -> None:
             # What chpasswd left as it was is none that is known to be right.
             wrong = {name for name in plan.passwords if after.get(name) == before.get(name)}
             remember(verified, {name: pair for name, pair in after.items() if name not in wrong}, known)
-        failed += [
-            f"user {name}: found on {os.uname().nodename} {_some(texts)}; accepted: no process. The account is locked,"
-            " and goes at the next run after they have ended"
-            for name, texts in busy.items()
-        ]
         # A package may bring it in the real run.
         failed += [] if module.check_mode else without_shell(users)
     except (AccountsError, ValueError, OSError, CommandError) as error:
@@ -458,6 +485,11 @@ def main() -> None:
     for job in jobs:
         module.warn(
             f"job {job['id']} of {job['user']}, who is no longer let in, is {job['state']} {job['nodes']}".rstrip()
+        )
+    for name, texts in busy.items():
+        module.warn(
+            f"user {name} has {_some(texts)} on {os.uname().nodename}, so the account is locked,"
+            " and goes at the next run after they have ended"
         )
     for leaver in left:
         module.warn(
@@ -477,6 +509,7 @@ def main() -> None:
         "found": [*findings, *files],
         "commands": [step.command for step in plan.steps],
         "left": sorted(left),
+        "waiting": sorted(busy),
         "keyed": [user.name for user in users if user.state == PRESENT and user.keys is not None],
         "kept": kept,
         "jobs": jobs,

@@ -33,6 +33,11 @@ def lockouts(value: Values, **said: Any) -> list[str]:
     return found
 
 
+def test_the_folder_of_keys_is_open_where_sshd_reads_it(value: Values) -> None:
+    assert value("__common_folders") == [{"path": "/etc/ssh/authorized_keys.d", "mode": "0755"}]
+    assert value("__common_folders", common_control_key="", common_ssh_mesh={}) == []
+
+
 # --- finding: Ansible has to come in again ----------------------------------------------------------------------------
 
 

@@ -21,6 +21,8 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.accounts import (
     jobs,
     keys_are_ours,
     keys_text,
+    mounted,
+    on_this_host,
     owned,
     parse,
     plan,
@@ -167,6 +169,84 @@ def test_a_number_is_free_once_its_user_goes() -> None:
     new = User("eve", 20001, "lab", "/home/eve")
     assert check([new, replace(ADA, state=ABSENT)], [LAB], FOUND) == []
     assert [line.split()[0] for line in commands([new, replace(ADA, state=ABSENT)], [LAB])] == ["userdel", "useradd"]
+
+
+def test_a_group_that_userdel_takes_away_comes_back_in_the_same_run() -> None:
+    found = parse(PASSWD, f"{GROUP}ada:x:20001:\n", SHADOW)
+    gone, kept = [replace(ADA, state=ABSENT)], Group("ada", 20001)
+    assert commands(gone, [kept], found) == ["userdel ada", "groupadd --force --gid 20001 ada"]
+    assert plan(gone, [kept], found, busy=["ada"])[-1].command[0] == "usermod"
+    assert commands([ADA], [kept], found) == []
+    # One that has gone already is made as any other.
+    assert commands(gone, [kept]) == ["userdel ada", "groupadd --gid 20001 ada"]
+
+
+def test_a_group_gets_another_name() -> None:
+    groups = [Group("team", 20000), Group("lab", 20000, present=False)]
+    users = [replace(ADA, group="team")]
+    assert check(users, groups, FOUND) == []
+    assert commands(users, groups) == ["groupmod --new-name team lab"]
+    # It has gone, or is another one: then the number is not free.
+    assert commands([], groups, EMPTY) == ["groupadd --gid 20000 team"]
+    # It may go with the user of its name.
+    own = parse("lab:x:20000:20000::/:/bin/sh\n", "lab:x:20000:\n", "")
+    assert commands([User("lab", 20000, "team", "/", state=ABSENT)], groups, own) == [
+        "userdel lab",
+        "groupadd --force --gid 20000 lab",
+        "groupmod --new-name team lab",
+    ]
+    for there in ("team:x:5:\nlab:x:20000:\n", "lab:x:20009:\nteams:x:20000:\n"):
+        with pytest.raises(AccountsError, match=r"group team: found the gid 20000 with the group"):
+            check([], groups, parse("", there, ""))
+
+
+def test_a_group_of_somebody_who_is_busy_stays() -> None:
+    gone, group = [replace(ADA, state=ABSENT)], Group("lab", 20000, present=False)
+    assert [step.command[0] for step in plan(gone, [group], FOUND, busy=["ada"])] == ["usermod"]
+
+
+def test_who_has_no_line_in_shadow_gets_one() -> None:
+    found = parse(PASSWD, GROUP, SHADOW.replace("ada:!", "other:!"))
+    assert commands([ADA], found=found) == ["usermod --expiredate  ada"]
+    assert commands([replace(ADA, state=LOCKED)], found=found) == ["usermod --lock --expiredate 1 ada"]
+    # Where the hash is in passwd itself, or there is no shadow at all, none lacks.
+    assert not parse("ada:$6$x:20001:20000::/:/bin/sh\n", "", SHADOW).users["ada"].half
+    assert not parse(PASSWD, GROUP, "").users["ada"].half
+
+
+def test_a_line_break_of_unicode_is_none() -> None:
+    comments = (PASSWD.replace(":Ada:", f":Ada{mark}L:") for mark in "\u2028\u2029\x85\x0b\x1c")
+    assert [list(parse(passwd, GROUP, SHADOW).users) for passwd in comments] == [list(FOUND.users)] * 5
+
+
+MOUNTS = """/dev/sda1 / ext4 rw 0 0
+nfs0:/data /data nfs4 rw 0 0
+tank/home /home zfs rw 0 0
+/dev/sdb1 /data/local ext4 rw 0 0
+systemd-1 /mnt autofs rw 0 0
+nfs0:/b /b\\040c nfs rw 0 0
+nfs0:/x /cover nfs4 rw 0 0
+tmpfs /cover tmpfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "here"),
+    [
+        ("/srv/ada", True),
+        ("/home/ada", True),
+        ("/data", False),
+        ("/data/home/ada", False),
+        ("/database/ada", True),
+        ("/data/local/ada", True),
+        ("/mnt/ada", False),
+        ("/b c/ada", False),
+        ("/cover/ada", True),
+    ],
+)
+def test_on_which_host_a_folder_is(path: str, here: bool) -> None:
+    assert on_this_host(path, mounted(MOUNTS)) is here
+    assert on_this_host(path, {}) is True
 
 
 def test_passwords_are_given_at_once_and_not_shown() -> None:

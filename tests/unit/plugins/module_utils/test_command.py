@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
+import stat
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +38,17 @@ def test_module_runner() -> None:
     assert run(argv) == Result(argv, 3, "~ $HOME\n", "\udcffC noninteractive\n")
     with pytest.raises(SystemExit, match=r"^no-such-tool: No such file or directory$"):
         run(["no-such-tool"])
+
+
+def test_a_hardened_umask_closes_no_folder(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        run = module_runner(FakeModule())
+        (tmp_path / "ours").mkdir()
+        run(["mkdir", str(tmp_path / "theirs")])
+        assert [stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()] == [0o755, 0o755]
+    finally:
+        os.umask(before)
 
 
 def test_a_command_is_given_text() -> None:

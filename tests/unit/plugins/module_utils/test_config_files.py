@@ -251,6 +251,26 @@ class Change:
         assert len([name for name in left if name.startswith("copy-")]) == (2 if self.there == OLD else 3)
 
 
+def test_what_a_killed_run_left_aside_goes_with_the_next_write(tmp_path: Path) -> None:
+    left = {name: tmp_path / name for name in (".aicluster-abcd_123", ".aicluster-new_one1", ".aicluster-marker")}
+    for path in left.values():
+        path.write_text("a secret")
+    for name in (".aicluster-abcd_123", ".aicluster-marker"):
+        os.utime(left[name], (0, 0))
+    config_files.write_whole(str(tmp_path / "munge.key"), "key")
+    # Another run may be at work there, and what is named otherwise is somebody else's.
+    assert sorted(os.listdir(tmp_path)) == [".aicluster-marker", ".aicluster-new_one1", "munge.key"]
+
+
+def test_a_write_does_not_fail_for_what_cannot_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> list[str]:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    config_files.write_whole(str(tmp_path / "munge.key"), "key")
+    assert (tmp_path / "munge.key").read_text() == "key"
+
+
 CHANGES = {
     "every file": Change(NEW),
     "a file goes": Change(THIRD, effects=20),

@@ -36,6 +36,15 @@ def test_files_arrive_with_their_rights_and_only_once(tmp_path: Path) -> None:
     assert run(tmp_path, *files) == []
 
 
+def test_folders_above_are_open_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        run(tmp_path, item(tmp_path / "a/b/run.sh", "hello"))
+        assert [stat.S_IMODE((tmp_path / each).stat().st_mode) for each in ("a", "a/b")] == [0o755, 0o755]
+    finally:
+        os.umask(before)
+
+
 def test_only_what_differs_changes(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     run(tmp_path, item(one, "a"), item(two, "b"))

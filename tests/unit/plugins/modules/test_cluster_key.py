@@ -106,6 +106,56 @@ def test_a_public_key_that_is_gone_is_that_of_the_private_one(host: Host) -> Non
     assert private.read_text() == "PRIVATE"
 
 
+def private_of(host: Host) -> Path:
+    (private,) = (each for each in host.folder.iterdir() if each.suffix == "")
+    return private
+
+
+def test_a_public_key_that_was_half_written_makes_no_new_pair(host: Host) -> None:
+    host.run()
+    private = private_of(host)
+    Path(f"{private}.pub").write_text("")
+    preview = host.run(check=True)
+    assert (preview["changed"], preview["commands"]) == (True, [])
+    host.answer(lambda argv: Result(list(argv), 0, "ssh-ed25519 PUBLIC key_x@y\n", ""))
+    assert host.run()["commands"] == [["ssh-keygen", "-y", "-f", str(private)]]
+    assert host.run()["changed"] is False
+    Path(f"{private}.pub").unlink()
+    host.answer(lambda argv: Result(list(argv), 0, "ssh-rsa PUBLIC\n", ""))
+    assert host.run()["msg"] == (
+        f"cluster_key: {private}: found a key of the kind ssh-rsa; accepted: ssh-ed25519, or no such file"
+    )
+    assert private.read_text() == "PRIVATE"
+
+
+def test_a_key_of_a_former_user_is_given_to_the_new_one(host: Host) -> None:
+    host.run()
+    private = private_of(host)
+    os.chown(private, 20009, 20009)
+    host.folder.chmod(0o750)
+    host.answer(no_command)
+    preview = host.run(check=True)
+    assert (preview["changed"], private.stat().st_uid) == (True, 20009)
+    given = host.run()
+    assert (given["changed"], given["commands"]) == (True, [])
+    assert given["ansible_facts"]["cluster_ssh_key"] == {"path": str(private), "public": "PUBLIC"}
+    status = private.stat()
+    assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (os.getuid(), 0o400)
+    assert stat.S_IMODE(host.folder.stat().st_mode) == 0o755
+    assert host.run()["changed"] is False
+    # In a preview the new user may be still to come.
+    assert host.run(check=True, owner="nobody-here")["changed"] is True
+
+
+def test_a_key_that_its_user_cannot_use_is_none_for_the_survey(host: Host) -> None:
+    host.run()
+    folder = str(host.folder)
+    assert "cluster_ssh_key" in ssh.facts(read_whole, folder, os.getuid())
+    assert "cluster_ssh_key" not in ssh.facts(read_whole, folder, 20009)
+    private_of(host).chmod(0o440)
+    assert "cluster_ssh_key" not in ssh.facts(read_whole, folder, os.getuid())
+
+
 def test_failures(host: Host) -> None:
     host.answer(lambda argv: Result(list(argv), 1, "", "no entropy\n"))
     assert host.run()["msg"].endswith("failed (rc=1): no entropy")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils import host_survey as survey
-from ansible_collections.aicluster.slurm.plugins.module_utils import noted, packages, people
+from ansible_collections.aicluster.slurm.plugins.module_utils import noted, packages, people, ssh
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.module_utils.packages import Package
 from ansible_collections.aicluster.slurm.plugins.modules import host_survey
@@ -345,6 +345,7 @@ def test_module(
     monkeypatch.setattr(noted, "FOLDER", str(tmp_path / "noted"))
     monkeypatch.setattr(people, "RECORD", str(tmp_path / "file"))
     monkeypatch.setattr(survey, "LOCALE", str(tmp_path / "locale"))
+    monkeypatch.setattr(ssh, "facts", lambda _read, owner: {"key_of": owner})
     (tmp_path / "locale").symlink_to("file" if check else "none")
     (tmp_path / "file").write_text(f"{ACCOUNT['user']} 10000\n" + "ada 20001\n" * check)
     arguments: dict[str, Any] = {
@@ -362,6 +363,7 @@ def test_module(
     assert end.value.code == 0
     assert result["changed"] is False
     assert result["ansible_facts"]["distribution"] == "Debian"
+    assert result["ansible_facts"]["key_of"] == ACCOUNT["uid"]
     found = result["survey"]
     assert (found["people"], found["cloud_init"]) == (check, check)
     assert set(found) == {

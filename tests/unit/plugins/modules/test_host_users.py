@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFr0mTheLab ada@laptop"
 ADA: dict[str, Any] = {"name": "ada", "uid": 20001, "group": "lab", "home": "/nowhere/ada", "authorized_keys": [KEY]}
 LAB = {"name": "lab", "gid": 20000}
 SECRET = "correct-horse"
-HOMELESS = host_users.homeless
+AMISS = host_users.amiss
 OWNED = "with the number 20001; accepted: that number, or nothing that it owns"
 
 
@@ -38,15 +39,16 @@ class Host:
         self.expected: list[tuple[list[str], int, str]] = []
         self.fed: list[str] = []
         self.warned: list[str] = []
-        self.homeless: list[str] = []
+        self.amiss: tuple[list[str], list[str]] = ([], [])
         monkeypatch.setattr(AnsibleModule, "warn", lambda _self, text: self.warned.append(text))
         self.write("", "", "")
         monkeypatch.setattr(host_users, "FILES", tuple(map(str, self.etc)))
-        monkeypatch.setattr(host_users, "homeless", lambda *_rest: self.homeless)
+        monkeypatch.setattr(host_users, "amiss", lambda *_rest: self.amiss)
         monkeypatch.setattr(host_users, "PROC", str(self.proc))
         monkeypatch.setattr(host_users, "MOUNTS", str(folder / "mounts"))
         me = (str(os.getuid()), str(os.getgid()))
         monkeypatch.setattr(host_users, "File", lambda path, text: host_files.File(path, text, *me))
+        monkeypatch.setattr(host_users, "Folder", lambda path: host_files.Folder(path, *me))
         monkeypatch.setattr(host_users, "module_runner", lambda _module: self)
         monkeypatch.setattr(AnsibleModule, "get_bin_path", lambda _self, name, *_rest: f"/usr/bin/{name}")
         monkeypatch.setattr(host_users, "execute", self.feed)
@@ -160,11 +162,12 @@ def test_who_works_here_is_locked_and_named_and_holds_up_nobody(host: Host, monk
     bob = {**ADA, "name": "bob", "uid": 20002}
     added = accounts.plan([accounts.User("bob", 20002, "lab", "/nowhere/ada")], [], accounts.parse("", "", ""))
     lock = ["usermod", "--lock", "--expiredate", "1", "ada"]
-    failed = host.run({"users": [{**ADA, "state": "absent"}, bob]}, (lock, 0, ""), (added[0].command, 0, ""))
-    assert failed["msg"].splitlines()[1:] == [
-        f"user ada: found on {os.uname().nodename} the processes 11 (sleep), 12 (sleep), 13 (sleep), 14 (sleep),"
-        " 15 (sleep) and 2 more; accepted: no process. The account is locked, and goes at the next run after they have"
-        " ended"
+    users = [{**ADA, "state": "absent"}, bob]
+    done = host.run({"users": users}, (lock, 0, ""), (added[0].command, 0, ""))
+    assert ("failed" in done, done["waiting"]) == (False, ["ada"])
+    assert host.warned == [
+        "user ada has the processes 11 (sleep), 12 (sleep), 13 (sleep), 14 (sleep), 15 (sleep) and 2 more on"
+        f" {os.uname().nodename}, so the account is locked, and goes at the next run after they have ended"
     ]
     assert [path.name for path in host.keys.iterdir()] == ["bob"]
     moved = host.run({"users": [{**ADA, "uid": 20009}]})
@@ -339,17 +342,51 @@ def test_500_users_that_are_there(host: Host) -> None:
 
 def test_a_home_that_a_killed_run_did_not_come_to_is_made(host: Host, tmp_path: Path) -> None:
     host.write(*THERE)
-    host.homeless = ["ada"]
+    host.amiss = (["ada"], [])
     done = host.run({"users": [ADA]}, (["mkhomedir_helper", "ada", "0077"], 0, ""))
     assert done["found"][0] == "user ada has no home"
-    # By then its run came to its end, so that homes are not looked for again and again.
     found, there = accounts.parse(*THERE), accounts.User("ada", 20001, "lab", "/nowhere/ada")
-    assert HOMELESS([there], found, {}) == ["ada"]
-    assert HOMELESS([there], found, {"ada": 20001}) == []
-    assert HOMELESS([accounts.User("ada", 20001, "lab", "/elsewhere")], found, {"ada": 20001}) == ["ada"]
-    assert HOMELESS([accounts.User("ada", 20001, "lab", str(tmp_path))], found, {}) == []
-    # The server makes the others.
-    assert HOMELESS([accounts.User("ada", 20001, "lab", "/data/ada", create_home=False)], found, {}) == []
+    assert AMISS([there], found, {}, "") == (["ada"], [])
+    # One that was there, too, may have gone.
+    assert AMISS([there], found, {"ada": 20001}, "") == (["ada"], [])
+    assert AMISS([accounts.User("ada", 20001, "lab", "/elsewhere")], found, {"ada": 20001}, "") == (["ada"], [])
+    (tmp_path / "a file").touch()
+    assert AMISS([accounts.User("ada", 20001, "lab", str(tmp_path))], found, {}, "") == ([], [])
+
+
+def test_nobody_looks_for_a_home_behind_a_server_that_may_be_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stuck(path: str) -> bool:
+        raise AssertionError(f"looked at {path}")
+
+    monkeypatch.setattr(os.path, "isdir", stuck)
+    found, there = accounts.parse(*THERE), accounts.User("ada", 20001, "lab", "/nowhere/ada")
+    assert AMISS([replace(there, create_home=False)], found, {}, "") == ([], [])
+    assert AMISS([there], found, {"ada": 20001}, "nfs0:/x /nowhere nfs4 rw 0 0\n") == ([], [])
+    # What the list says of who is locked counts when the lock is taken off.
+    assert AMISS([replace(there, state="locked", home="/elsewhere")], found, {}, "") == ([], [])
+
+
+def test_a_home_that_is_still_roots_is_given_to_its_user(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = host.proc.parent / "home"
+    home.mkdir()
+    os.chown(home, 0, -1)
+    user = {**ADA, "home": str(home)}
+    monkeypatch.setattr(host_users, "amiss", AMISS)
+    given = ["install", "--directory", "--owner", "20001", "--group", "lab", "--mode", "0700", str(home)]
+    command = [str(home) if word == "/nowhere/ada" else word for word in USERADD]
+    come = host.run({"groups": [LAB], "users": [user]}, (GROUPADD, 0, ""), (command, 0, ""), (given, 0, ""))
+    assert "user ada has a home of root" in come["found"]
+    # A run that was killed in between has not noted the user.
+    host.record.unlink()
+    host.write(THERE[0].replace("/nowhere/ada", str(home)), *THERE[1:])
+    assert host.run({"users": [user]}, (given, 0, ""))["commands"] == [given]
+    # Later it is somebody's wish, such as where sftp shuts a user in.
+    assert host.run({"users": [user]})["changed"] is False
+    (home / "upload").touch()
+    host.write("", "", "")
+    assert host.run({"groups": [LAB], "users": [user]})["msg"].endswith(
+        f"found the home {home} of the uid 0; accepted: another home, or all of it given to 20001 by hand"
+    )
 
 
 def test_a_home_that_could_not_be_made_is_made_by_the_next_run(host: Host) -> None:
@@ -359,7 +396,7 @@ def test_a_home_that_could_not_be_made_is_made_by_the_next_run(host: Host) -> No
     assert people.recorded(host.record.read_text()) == {}
     host.write(*THERE)
     found, there = accounts.parse(*THERE), accounts.User("ada", 20001, "lab", "/nowhere/ada")
-    assert HOMELESS([there], found, people.recorded(host.record.read_text())) == ["ada"]
+    assert AMISS([there], found, people.recorded(host.record.read_text()), "") == (["ada"], [])
 
 
 def test_who_comes_again_with_another_number_is_not_given_the_old_home(host: Host, tmp_path: Path) -> None:
@@ -371,6 +408,28 @@ def test_who_comes_again_with_another_number_is_not_given_the_old_home(host: Hos
     assert done["msg"].startswith(
         f"host_users: user ada: found the home {tmp_path} of the uid 20009; accepted: that uid, another home, or all"
     )
+
+
+def test_who_moves_is_not_given_the_home_of_somebody_else(host: Host, tmp_path: Path) -> None:
+    host.write(*THERE)
+    me = os.stat(tmp_path).st_uid
+    os.chown(tmp_path, 20009, -1)
+    moved = {**ADA, "home": str(tmp_path)}
+    refused = host.run({"users": [moved]}, check=True)
+    kept = host.run({"users": [{**moved, "state": "locked"}]}, check=True)
+    os.chown(tmp_path, me, -1)
+    assert f"user ada: found the home {tmp_path} of the uid 20009" in refused["msg"]
+    assert "failed" not in kept
+
+
+def test_a_folder_of_keys_that_is_closed_is_opened(host: Host) -> None:
+    host.write(*THERE)
+    host.run({"users": [ADA]})
+    host.keys.chmod(0o750)
+    assert host.run({"users": [ADA]}, check=True)["found"] == [str(host.keys)]
+    assert host.run({"users": [ADA]})["changed"] is True
+    assert host.keys.stat().st_mode & 0o777 == 0o755
+    assert host.run({"users": [ADA]})["changed"] is False
 
 
 def test_the_short_form_of_locked_is_whole(host: Host) -> None:

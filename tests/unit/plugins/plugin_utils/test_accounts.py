@@ -62,6 +62,8 @@ def test_what_is_no_key(key: Any) -> None:
         ({"uid": 10000}, "common_users: ada: uid: found 10000 of another account"),
         ({"uid": 0}, "common_users: ada: uid: found 0; accepted: 1000 or more"),
         ({"uid": 65534}, "common_users: ada: uid: found 65534"),
+        ({"uid": 64030}, "common_users: ada: uid: found 64030, which Debian gives to slurm; accepted: another one"),
+        ({"name": "munge"}, "common_users: munge: name: found munge, which is the system's; accepted: another one"),
         ({"name": "slurm"}, "common_users: slurm: name: found slurm, which is the system's; accepted: another one"),
         ({"uid": "20001"}, "common_users: ada: uid: found a str; accepted: a int"),
         ({"uid": True}, "common_users: ada: uid: found a bool"),
