@@ -124,6 +124,10 @@ class TestPage:
         assert not named - named_files() - playbooks - roles
 
 
+def test_the_list_of_variables_has_names_as_people_write_them() -> None:
+    assert not re.findall(r"`main:|\b[CVOMPEB]\(|\bRV\(", (ROOT / "docs" / "variables.md").read_text())
+
+
 def keys(text: str) -> set[str]:
     """The variables of ours that a YAML block sets at its top."""
     loaded = yaml.safe_load(text)

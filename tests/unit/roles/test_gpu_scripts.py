@@ -144,17 +144,3 @@ def test_declared_files_of_whole_cards_and_of_mig_instances_are_looked_for(role_
     caps = [f"/dev/nvidia-caps/nvidia-cap{number}" for number in (21, 22)]
     found = role_value("gpu", "__gpu_declared_files", gpu_devices=devices)
     assert found == ["/dev/nvidia0", "/dev/nvidia1", "/dev/nvidia2", *caps]
-
-
-@pytest.mark.parametrize(
-    ("said", "looks"),
-    [
-        ({}, False),
-        ({"nodes_containers": "true"}, True),
-        ({"nodes_spank_plugins": [{"name": "x", "source": "x.tar.gz"}]}, True),
-    ],
-)
-def test_sources_of_plugins_are_looked_for_without_containers_too(
-    role_value: Values, said: dict[str, Any], looks: bool
-) -> None:
-    assert role_value("preflight", "__preflight_sources", **said) is looks

@@ -128,7 +128,7 @@ def test_files_of_the_control_host_begin_beside_the_inventory(tmp_path: Path) ->
         "tasks": tasks,
     }
     (elsewhere / "play.json").write_text(json.dumps([play]), encoding="utf-8")
-    folders = {"__nodes_spank_folder": str(there), "__nodes_package_folder": str(there)}
+    folders = {"__cluster_spank_folder": str(there), "__nodes_package_folder": str(there)}
     done = ansible(lab, "-e", json.dumps(folders), str(elsewhere / "play.json"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(path.name for path in there.rglob("*.*")) == ["enroot.deb", "mark.tar.gz", "other.tar.gz"]
