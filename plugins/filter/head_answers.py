@@ -50,8 +50,8 @@ RETURN = """
 _value:
   description:
     - C(heads), those that are in the run or were deployed before; C(head), the one that speaks for the cluster, empty
-      where none was asked; C(up), those that answer; C(store), what the node store holds; and C(findings), what is in
-      the way.
+      where none was asked; C(key), the one with the newest munge key; C(up), those that answer; C(store), what the node
+      store holds; and C(findings), what is in the way.
   type: dict
 """
 
@@ -60,6 +60,7 @@ from typing import Any
 
 from ansible_collections.aicluster.slurm.plugins.plugin_utils.heads import (
     joined,
+    key_holder,
     misled,
     newest_store,
     read_answers,
@@ -91,10 +92,11 @@ def head_answers(
         findings.append(f"{name}: {what}: found {look.get('msg') or 'no way to it'}; accepted: one that answers")
     members = joined({name: node_name(name, hostvars[name]) for name in heads}, run, answers)
     answers = [answer for answer in answers if answer.name in members]
-    head = speaker(answers)
+    head, holder = speaker(answers), key_holder(answers)
     return {
         "heads": members,
         "head": head.name if head else "",
+        "key": holder.name if holder else "",
         "up": [answer.name for answer in answers],
         "store": newest_store(answers),
         "findings": findings,

@@ -18,7 +18,7 @@ import time
 from contextlib import suppress
 from typing import Any, Callable, Mapping, NamedTuple
 
-from ansible_collections.aicluster.slurm.plugins.module_utils import slurm_generations
+from ansible_collections.aicluster.slurm.plugins.module_utils import munge, slurm_generations
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Runner
 from ansible_collections.aicluster.slurm.plugins.module_utils.packages import Package
 
@@ -238,7 +238,8 @@ def slurmd(run: Runner) -> dict[str, Any]:
 
 
 def head(run: Runner, read: Read, folder: str) -> dict[str, Any]:
-    """What a head knows: whether its slurmctld runs, the number of its configuration, and the node store.
+    """What a head knows: whether its slurmctld runs, the number of its configuration, the node store, and since when
+    it has its munge key.
 
     Raises ValueError where somebody else has written there.
     """
@@ -253,6 +254,7 @@ def head(run: Runner, read: Read, folder: str) -> dict[str, Any]:
         "running": run(SLURMCTLD).stdout.strip() == "active",
         "generation": slurm_generations.own_number(folder),
         "store": store,
+        "key_time": munge.key_time(),
     }
 
 

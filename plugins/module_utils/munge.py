@@ -91,6 +91,14 @@ def use_key(run: Runner, path: str, key: bytes, account: pwd.struct_passwd, chec
     return Outcome(found, commands)
 
 
+def key_time(path: str = KEY) -> float:
+    """When the key was written, in seconds since 1970; 0 where there is none."""
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
 def key_in_use(run: Runner, path: str = KEY) -> str:
     """The SHA-256 of the key that munged runs with; empty where `use_key` would have something to do.
 

@@ -136,7 +136,7 @@ survey:
       and the C(version).
     - C(share) with C(source) and C(fstype) where something is mounted, else what a mount would hide.
     - C(head), for a head, whether slurmctld is C(running) there, the C(generation) of its configuration (0 where there
-      never was more than one head), and the C(store) of nodes.
+      never was more than one head), the C(store) of nodes, and the C(key_time) of the munge key, in seconds since 1970.
     - C(noted), the digests of those notes of M(aicluster.slurm.host_files) that still count, by name.
     - C(loopback), the names that C(/etc/hosts) puts on a loopback address.
     - C(ahead), how many seconds this clock is ahead of the control host's, at least and at most; the longer asking

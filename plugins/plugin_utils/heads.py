@@ -20,6 +20,8 @@ class Answer(NamedTuple):
     """Which configuration it has; 0 where there never was more than one head."""
     store: Mapping[str, Any]
     """Its node store."""
+    key_time: float = 0
+    """When its munge key was written, in seconds since 1970."""
 
 
 def read_answers(heads: Iterable[str], looks: Mapping[str, Mapping[str, Any]]) -> list[Answer]:
@@ -46,6 +48,15 @@ def speaker(answers: Sequence[Answer]) -> Answer | None:
     """
     running = [answer for answer in answers if answer.running]
     return next(iter(running or sorted(answers, key=lambda answer: (-answer.generation, not answer.store))), None)
+
+
+def key_holder(answers: Sequence[Answer]) -> Answer | None:
+    """The head with the cluster's munge key: the newest, because one that was away while it changed has an older one.
+
+    Of those that were deployed: the package makes a key, too.
+    """
+    deployed = [answer for answer in answers if answer.running or answer.store]
+    return max(deployed, key=lambda answer: answer.key_time, default=speaker(answers))
 
 
 def newest_store(answers: Sequence[Answer]) -> Mapping[str, Any]:

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
 
 import pytest
 
+from ..e2e import play
 from .conftest import Lab
 
 
@@ -39,6 +41,23 @@ def test_only_the_cluster_reaches_the_ports_of_slurm(lab: Lab) -> None:
     # Where srun listens, and nobody does now: a port that is let through refuses at once.
     assert lab.host("node1").shell.run("timeout 5 bash -c 'exec 3<>/dev/tcp/head0/60001' 2>&1 | grep refused").rc == 0
     assert not answers((head, 60001))
+
+
+def test_a_firewall_that_refuses_is_no_port_that_nobody_listens_on(lab: Lab) -> None:
+    node = lab.host("node1")
+    where = address(lab, "node1")
+    ports = {7001: "reject", 7002: "reject with tcp reset", 7003: "accept"}
+    asked = {"connect": [{"host": where, "port": port} for port in ports]}
+    rules = " ".join(f"tcp dport {port} {verdict};" for port, verdict in ports.items())
+    node.output(f"nft 'table inet others {{ chain input {{ type filter hook input priority 0; {rules} }} }}'")
+    try:
+        module = ("-m", "aicluster.slurm.host_reach", "-a", json.dumps(asked))
+        report = play.run(play.command("ansible", "-i", lab.cluster.inventory, "head0", *module))
+    finally:
+        node.output("nft delete table inet others")
+    [(_host, _task, result)] = play.results(report)
+    # The kernel's own refusal is a reset, and so is one that looks like it.
+    assert result["reach"]["unreachable"] == [f"{where} port 7001 (a firewall refuses)"]
 
 
 def test_a_port_of_the_gateway_leads_to_the_head(lab: Lab) -> None:

@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils import host_reach as reach
@@ -41,6 +42,28 @@ def test_ports() -> None:
         # A network that has no way, and one for examples that nobody answers in (RFC 5737)
         lost = reach.unreachable([*targets, reach.Target("255.255.255.255", 22)], 0.5)
     assert [text.split(" (")[0] for text in lost] == ["255.255.255.255 port 22"]
+
+
+REJECTED = [(0, 11, b"o\x00\x00\x00\x02\x03\x03" + bytes(9) + b"\x02\x00\x00\x00\x7f\x00\x00\x01" + bytes(8))]
+"""What Linux 6.18 queued for a port of 127.0.0.1 with iptables' REJECT."""
+
+OWN = [(0, 11, b"o\x00\x00\x00\x01\x00\x00\x00" + bytes(24))]
+"""An error of this host itself (SO_EE_ORIGIN_LOCAL of linux/errqueue.h)."""
+
+
+@pytest.mark.parametrize(("queued", "lost"), [(REJECTED, ["a firewall refuses"]), (OWN, []), ([], [])])
+def test_a_firewall_may_refuse(
+    monkeypatch: pytest.MonkeyPatch, queued: list[tuple[int, int, bytes]], lost: list[str]
+) -> None:
+    def queue(_socket: socket.socket, _size: int, _ancillary: int, flags: int) -> tuple[Any, ...]:
+        assert flags == socket.MSG_ERRQUEUE
+        return b"", queued, flags, None
+
+    monkeypatch.setattr(socket.socket, "recvmsg", queue, raising=False)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        target = reach.Target(*closed.getsockname())
+        assert reach.unreachable([target], 2) == [f"127.0.0.1 port {target.port} ({why})" for why in lost]
 
 
 def test_no_more_ports_at_once_than_a_process_may_have_open(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -311,15 +311,22 @@ def test_entries(tmp_path: Path) -> None:
     assert survey.entries(str(tmp_path)) == ["a", "b", "c", "d", "e"]
 
 
-def test_head(tmp_path: Path) -> None:
+def test_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey.munge, "key_time", lambda: 1.5)
+
     def run(argv: Sequence[str]) -> Result:
         return Result(list(argv), 3, "inactive\n", "")
 
-    assert survey.head(run, survey.read_file, str(tmp_path)) == {"running": False, "generation": 0, "store": {}}
+    assert survey.head(run, survey.read_file, str(tmp_path)) == {
+        "running": False,
+        "generation": 0,
+        "store": {},
+        "key_time": 1.5,
+    }
     (tmp_path / "nodes.json").write_text('{"nodes": {"n1": {}}}\n')
     (tmp_path / "generation").write_text("7\n")
     found = survey.head(lambda argv: Result(list(argv), 0, "active\n", ""), survey.read_file, str(tmp_path))
-    assert found == {"running": True, "generation": 7, "store": {"nodes": {"n1": {}}}}
+    assert found == {"running": True, "generation": 7, "store": {"nodes": {"n1": {}}}, "key_time": 1.5}
     (tmp_path / "nodes.json").write_text("no JSON")
     with pytest.raises(
         ValueError, match=r"nodes\.json: found no JSON \(Expecting value.*accepted: what a run of these"
@@ -346,6 +353,7 @@ def test_module(
     monkeypatch.setattr(people, "RECORD", str(tmp_path / "file"))
     monkeypatch.setattr(survey, "LOCALE", str(tmp_path / "locale"))
     monkeypatch.setattr(ssh, "facts", lambda _read, owner: {"key_of": owner})
+    monkeypatch.setattr(survey.munge, "key_time", lambda: 1.5)
     (tmp_path / "locale").symlink_to("file" if check else "none")
     (tmp_path / "file").write_text(f"{ACCOUNT['user']} 10000\n" + "ada 20001\n" * check)
     arguments: dict[str, Any] = {
@@ -374,7 +382,7 @@ def test_module(
     began, ended = found["times"]
     assert before <= began <= ended <= time.time()
     assert found["account"] is False
-    assert found["head"] == ({"running": False, "generation": 0, "store": {}} if check else {})
+    assert found["head"] == ({"running": False, "generation": 0, "store": {}, "key_time": 1.5} if check else {})
     assert found["munge"] == ""
     # Debian's link leads nowhere before there is a locale.
     assert found["locale"] == str(tmp_path / ("file" if check else "none"))

@@ -23,6 +23,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.munge import (
     Outcome,
     decode,
     key_in_use,
+    key_time,
     use_key,
 )
 
@@ -347,6 +348,13 @@ def test_check_mode_before_there_is_a_key(tmp_path: Path) -> None:
     assert result["commands"] == []
     assert result["diff"] == {"before": "no munge\n", "after": "the cluster's key, in use\n"}
     assert not (tmp_path / "called").exists()
+
+
+def test_since_when_there_is_a_key(munge: Munge) -> None:
+    assert key_time(str(munge.path)) == 0
+    munge.put()
+    os.utime(munge.path, (1, 2.5))
+    assert key_time(str(munge.path)) == 2.5
 
 
 def test_the_result_never_holds_the_key(tmp_path: Path) -> None:

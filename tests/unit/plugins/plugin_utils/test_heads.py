@@ -10,6 +10,7 @@ from ansible_collections.aicluster.slurm.plugins.plugin_utils.heads import (
     Answer,
     doubtful_ways,
     joined,
+    key_holder,
     newest_store,
     speaker,
 )
@@ -51,6 +52,24 @@ def test_speaker(answers: list[Answer], wanted: str | None) -> None:
 @pytest.mark.parametrize(
     ("answers", "wanted"),
     [
+        ([], None),
+        ([Answer("a", True, 1, {}, 10.5), Answer("b", True, 1, {}, 10.5)], "a"),
+        # One that runs, and was away when the key changed.
+        ([Answer("a", True, 1, {}, 10.5), Answer("b", True, 1, {}, 20)], "b"),
+        # The package has made a newer one where nothing else was done.
+        ([Answer("a", False, 0, {}, 30), Answer("b", False, 1, {"nodes": {}}, 20)], "b"),
+        # None was deployed.
+        ([Answer("a", False, 0, {}, 10), Answer("b", False, 0, {}, 20)], "a"),
+    ],
+)
+def test_key_holder(answers: list[Answer], wanted: str | None) -> None:
+    found = key_holder(answers)
+    assert (found.name if found else None) == wanted
+
+
+@pytest.mark.parametrize(
+    ("answers", "wanted"),
+    [
         ([], {}),
         ([answer("a", True, 1), answer("b", True, 2)], {"from": "b"}),
         # A head that was added before the one that is there knows nothing yet.
@@ -84,14 +103,21 @@ def test_joined(run: list[str], answers: list[Answer], wanted: list[str]) -> Non
 def test_a_head_that_is_gone() -> None:
     store: dict[str, Any] = {**STORE, "heads": {"head0": {}, "head1": {}}}
     found = head_answers(HEADS, FACTS, looked=[GONE, told("head1", True, 2, store)])
-    assert found == {"heads": HEADS, "head": "head1", "up": ["head1"], "store": store, "findings": []}
+    assert found == {"heads": HEADS, "head": "head1", "key": "head1", "up": ["head1"], "store": store, "findings": []}
 
 
 def test_a_head_that_is_not_deployed_and_not_in_the_run() -> None:
     """It answers, and has nothing to say: nobody waits for it, or has it follow."""
     looked = [told("head1", False, 0, {}), told("head0", False, 0, STORE)]
     found = head_answers(["head1", "head0"], FACTS, ["node1"], looked)
-    assert found == {"heads": ["head0"], "head": "head0", "up": ["head0"], "store": STORE, "findings": []}
+    assert found == {
+        "heads": ["head0"],
+        "head": "head0",
+        "key": "head0",
+        "up": ["head0"],
+        "store": STORE,
+        "findings": [],
+    }
 
 
 def test_heads_of_the_run_have_told_it_themselves() -> None:
@@ -102,7 +128,7 @@ def test_heads_of_the_run_have_told_it_themselves() -> None:
     }
     found = head_answers(HEADS, hostvars, HEADS)
     # One that has failed was told by Ansible.
-    assert found == {"heads": HEADS, "head": "head1", "up": ["head1"], "store": STORE, "findings": []}
+    assert found == {"heads": HEADS, "head": "head1", "key": "head1", "up": ["head1"], "store": STORE, "findings": []}
     assert head_answers(HEADS, FACTS, HEADS)["findings"] == []
 
 
@@ -112,7 +138,7 @@ def test_a_server_that_answers() -> None:
 
 
 def test_no_head_was_asked() -> None:
-    assert head_answers([], FACTS) == {"heads": [], "head": "", "up": [], "store": {}, "findings": []}
+    assert head_answers([], FACTS) == {"heads": [], "head": "", "key": "", "up": [], "store": {}, "findings": []}
 
 
 @pytest.mark.parametrize(
