@@ -24,7 +24,7 @@ UNIT_FOLDERS = ("/etc/systemd/system/", "/usr/local/lib/systemd/system/")
 
 @dataclass(frozen=True)
 class Service:
-    """A unit that runs, and is enabled unless nothing can be (`static`)."""
+    """A unit that runs, and is enabled unless nothing can be (`static`); what is not `managed` need not."""
 
     name: str
     reads: tuple[str, ...] = ()
@@ -33,6 +33,8 @@ class Service:
     """Whether it has to be restarted anyway."""
     reload: bool = False
     """Whether it reads its files anew when it is told to; one that refuses them then runs on with the old ones."""
+    managed: bool = True
+    """Else it only hears of the files that it reads, where it runs."""
 
     @property
     def unit(self) -> str:
@@ -101,9 +103,11 @@ def steps(services: Sequence[Service], units: Mapping[str, Unit], changed: Seque
         found.append(Step("systemd has not read the units", RELOAD))
     for service in services:
         unit = units.get(service.name, ABSENT)
-        if unit.file_state in MASKED:
+        if not service.managed and not unit.active:
+            continue
+        if service.managed and unit.file_state in MASKED:
             found.append(Step(f"{service.name} is masked", [*MASKED[unit.file_state], service.unit]))
-        if unit.file_state in ("disabled", *MASKED) or not unit.there:
+        if service.managed and (unit.file_state in ("disabled", *MASKED) or not unit.there):
             found.append(Step(f"{service.name} is not enabled", ["systemctl", "enable", service.unit]))
         if stale(service, changed, marks) and service.reload and unit.active and not service.restarted:
             found.append(Step(f"{service.name} runs with older files", ["systemctl", "reload", service.unit]))

@@ -130,7 +130,8 @@ options:
     elements: path
     default: []
   services:
-    description: Units of systemd that run and are enabled; a masked one is unmasked.
+    description:
+      - Units of systemd that run and are enabled, unless O(services[].managed) is false; a masked one is unmasked.
     type: list
     elements: dict
     default: []
@@ -152,6 +153,10 @@ options:
         description: Whether it reads its files anew when it is told to, so that it need not be restarted.
         type: bool
         default: false
+      managed:
+        description: Whether it has to run. Else it only hears of the files that it reads, where it runs.
+        type: bool
+        default: true
   note:
     description:
       - Have the host note when all is as it should be. M(aicluster.slurm.host_survey) tells which notes still count, so
@@ -307,6 +312,7 @@ def main() -> None:
                     "reads": {"type": "list", "elements": "path", "default": []},
                     "restarted": {"type": "bool", "default": False},
                     "reload": {"type": "bool", "default": False},
+                    "managed": {"type": "bool", "default": True},
                 },
             },
             "note": {"type": "dict", "options": {"name": TEXT, "digest": TEXT}},
@@ -350,7 +356,7 @@ def main() -> None:
             stamped = noted.stamps(looked_at)
             note = None if differences(wanted) else note
         if note and not any(service.restarted for service in services):
-            noted.keep(note["name"], note["digest"], stamped, [service.name for service in services])
+            noted.keep(note["name"], note["digest"], stamped, [service.name for service in services if service.managed])
     except (ValueError, OSError, CommandError) as error:
         module.fail_json(msg=f"host_files: {error}")
     findings = [step.finding for step in planned if step.finding]

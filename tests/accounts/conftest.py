@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,29 @@ class Lab:
             check=False,
         )
         return Run(done.returncode, done.stdout + done.stderr, log.read_text())
+
+    @contextmanager
+    def sampled(self) -> Iterator[None]:
+        """Keep every list of processes of the hosts, for `told`."""
+        for machine in self.cluster.machines:
+            sample = "while test -e /root/sampling; do ps axww -o args; sleep 0.2; done"
+            machine.output(f"touch /root/sampling; nohup sh -c '{sample}' >/root/processes 2>&1 &")
+        try:
+            yield
+        finally:
+            for machine in self.cluster.machines:
+                machine.output("rm /root/sampling")
+
+    def told(self, secret: str, run: Run) -> list[str]:
+        """Where a secret can be read: what the run said, the processes, and files that all may read."""
+        told = ["said"] if secret in run.said else []
+        for machine in self.cluster.machines:
+            assert "python" in machine.output("cat /root/processes"), "sampled too seldom to prove anything"
+            if machine.shell.run("grep -qF -- %s /root/processes", secret).rc == 0:
+                told.append(f"processes of {machine.name}")
+            readable = "find /etc /var /tmp /home /data -xdev -type f -perm -o+r -exec grep -lsF -- %s {} +"
+            told += [f"{machine.name}: {path}" for path in machine.shell.run(readable, secret).stdout.split()]
+        return told
 
     def login(self, user: str, host: str, key: str, *command: str) -> tuple[int, str]:
         """Come to a host from the head with one key, and nothing else; exit code, and what was said."""

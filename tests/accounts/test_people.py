@@ -40,31 +40,20 @@ def people(lab: Lab, **changes: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def first(lab: Lab) -> Run:
     """The run that brings them, while every list of processes is kept."""
-    for machine in lab.cluster.machines:
-        machine.output("touch /root/sampling")
-        machine.output(
-            "nohup sh -c 'while test -e /root/sampling; do ps axww -o args; sleep 0.2; done' >/root/processes 2>&1 &"
-        )
     # The key of munge comes to the node in this run.
     lab.host("node1").output(
         "head -c 1024 /dev/urandom > /tmp/key && install -o munge -g munge -m 0400 /tmp/key /etc/munge/munge.key"
         " && rm /tmp/key && systemctl restart munge"
     )
-    run = lab.play(people(lab), "-vvv", "--diff")
-    for machine in lab.cluster.machines:
-        machine.output("rm /root/sampling")
+    with lab.sampled():
+        run = lab.play(people(lab), "-vvv", "--diff")
     assert run.rc == 0, run.said
     return run
 
 
 def test_no_secret_is_told(lab: Lab, first: Run) -> None:
     assert "user ada is not there" in first.said
-    assert PASSWORD not in first.said
-    for machine in lab.cluster.machines:
-        assert "python" in machine.output("cat /root/processes"), "sampled too seldom to prove anything"
-        assert machine.shell.run(f"grep -q {PASSWORD} /root/processes").rc == 1
-        readable = f"find /etc /var /tmp /home /data -xdev -type f -perm -o+r -exec grep -ls {PASSWORD} {{}} +"
-        assert machine.shell.run(readable).stdout == ""
+    assert lab.told(PASSWORD, first) == []
     key = lab.cluster.head.output("base64 --wrap=0 /etc/munge/munge.key")
     assert lab.host("node1").output("base64 --wrap=0 /etc/munge/munge.key") == key
     assert key[:60] not in first.said

@@ -56,3 +56,9 @@ def test_a_container_may_set_none_of_it(value: Values) -> None:
     assert files["/etc/security/limits.d/90-aicluster.conf"] == []
     assert "/etc/sysctl.d/90-aicluster.conf" not in files
     assert not [path for path in files if "chrony" in path]
+
+
+@pytest.mark.parametrize(("facts", "managed"), [(MACHINE, True), (CONTAINER, False)])
+def test_who_has_a_clock_of_its_own_runs_chrony(value: Values, facts: dict[str, Any], managed: bool) -> None:
+    services = {service["name"]: service for service in value("__common_services", facts)}
+    assert services["chrony"]["managed"] is managed

@@ -158,3 +158,20 @@ def test_a_daemon_that_reads_its_files_anew_is_not_restarted(tmp_path: Path) -> 
     assert commands(steps([ssh], units, [], str(tmp_path))) == ["systemctl reload ssh.service"]
     stopped = {"ssh": RUNS._replace(active=False)}
     assert commands(steps([ssh], stopped, ["/etc/ssh/x"], str(tmp_path)))[-1] == "systemctl restart ssh.service"
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [
+        (RUNS, ["systemctl reload ssh.service"]),
+        # Socket activation, and nobody is in; or its owner has turned it off.
+        (RUNS._replace(active=False), []),
+        (RUNS._replace(active=False, file_state="disabled"), []),
+        (RUNS._replace(active=False, file_state="masked"), []),
+        (ABSENT, []),
+    ],
+)
+def test_a_daemon_that_is_not_ours_hears_of_its_files(tmp_path: Path, unit: Unit, expected: list[str]) -> None:
+    ssh = Service("ssh", reads=("/etc/ssh/sshd_config.d/a.conf",), reload=True, managed=False)
+    assert commands(steps([ssh], {"ssh": unit}, ssh.reads, str(tmp_path))) == expected
+    assert steps([ssh], {"ssh": unit}, [], str(tmp_path)) == []

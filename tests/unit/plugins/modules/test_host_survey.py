@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils import host_survey as survey
-from ansible_collections.aicluster.slurm.plugins.module_utils import noted, packages, people, ssh
+from ansible_collections.aicluster.slurm.plugins.module_utils import munge, noted, packages, people, ssh
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.module_utils.packages import Package
 from ansible_collections.aicluster.slurm.plugins.modules import host_survey
@@ -312,7 +312,7 @@ def test_entries(tmp_path: Path) -> None:
 
 
 def test_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(survey.munge, "key_time", lambda: 1.5)
+    monkeypatch.setattr(munge, "key_time", lambda: 1.5)
 
     def run(argv: Sequence[str]) -> Result:
         return Result(list(argv), 3, "inactive\n", "")
@@ -353,7 +353,7 @@ def test_module(
     monkeypatch.setattr(people, "RECORD", str(tmp_path / "file"))
     monkeypatch.setattr(survey, "LOCALE", str(tmp_path / "locale"))
     monkeypatch.setattr(ssh, "facts", lambda _read, owner: {"key_of": owner})
-    monkeypatch.setattr(survey.munge, "key_time", lambda: 1.5)
+    monkeypatch.setattr(munge, "key_time", lambda: 1.5)
     (tmp_path / "locale").symlink_to("file" if check else "none")
     (tmp_path / "file").write_text(f"{ACCOUNT['user']} 10000\n" + "ada 20001\n" * check)
     arguments: dict[str, Any] = {
