@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: aicluster.slurm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# bookworm (Debian 12, Slurm 22.05) or trixie (Debian 13, Slurm 24.11)
+# bookworm (Debian 12, Slurm 22.05) or trixie (Debian 13, Slurm 24.11); IMAGE=ubuntu:24.04 has containers made of that image instead
 SUITE ?= bookworm
 # What `make molecule` runs: every scenario of containers, or SCENARIOS="default standalone"
 SCENARIOS ?= $(filter-out vm,$(patsubst molecule/%/molecule.yml,%,$(sort $(wildcard molecule/*/molecule.yml))))
