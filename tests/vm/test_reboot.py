@@ -51,12 +51,13 @@ def test_all_at_once(lab: Lab) -> None:
     look(lab)
     # The server had let go of its device.
     assert "Failed unmounting" not in lab.server.output("journalctl --no-pager --boot=-1 --unit=data.mount")
-    # The daemons of Slurm came after the share.
+    # The daemons of Slurm came after the share, and after munge.
     for machine in lab.slurm_hosts:
-        unit = "slurmctld" if machine is lab.head else "slurmd"
-        started = machine.output(f"systemctl show --property=ActiveEnterTimestampMonotonic --value data.mount {unit}")
-        mount, daemon = (int(number) for number in started.split())
+        units = ["data.mount", "munge", "slurmctld" if machine is lab.head else "slurmd"]
+        show = f"systemctl show --property=ActiveEnterTimestampMonotonic --value {' '.join(units)}"
+        mount, munge, daemon = (int(number) for number in machine.output(show).split())
         assert 0 < mount < daemon, machine.name
+        assert 0 < munge < daemon, machine.name
 
 
 @pytest.mark.whole
