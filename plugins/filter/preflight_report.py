@@ -68,6 +68,7 @@ from ansible_collections.aicluster.slurm.plugins.plugin_utils.survey import (
     levels,
     lost_findings,
     minima,
+    refused_findings,
     survey_findings,
 )
 
@@ -98,6 +99,7 @@ def preflight_report(
         *map(inventory_finding, lines),
         *control_findings({path: shutil.disk_usage(_there(path)).total / 1e9 for path in volumes}, rules["minima"]),
         *lost_findings({name: _lost(hostvars[name]) for name, survey in surveys.items() if not survey}),
+        *refused_findings({name: said for name in surveys if (said := hostvars[name].get("__preflight_refused"))}),
         *survey_findings(views, _rules(rules)),
         *_unconfined(surveys, rules),
     ]

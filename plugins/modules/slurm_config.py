@@ -646,6 +646,8 @@ def main() -> None:
         module.fail_json(msg=str(error), **error.facts)
     except (ReadError, ScontrolError, NoAnswerError, NotTakenError, CommandError) as error:
         module.fail_json(msg=str(error))
+    for warning in result.pop("warnings"):
+        module.warn(warning)
     module.exit_json(**result)
 
 

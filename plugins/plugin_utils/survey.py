@@ -43,6 +43,9 @@ CHECKS = {
 }
 """Every check, and what a finding of it does by default."""
 
+REFUSED = "refused"
+"""The check of what roles refuse in any case."""
+
 SLURMCTLD, SLURMD, NFS, SSH = 6817, 6818, 2049, 22
 
 MEMORY_TOLERANCE = 0.9
@@ -53,6 +56,8 @@ PYTHON = (3, 8)
 DISK_FIX = "Make room there, or change preflight_minima"
 
 _LINE = re.compile(r"(?P<where>.*?): (?P<what>.*?): found (?P<found>.*); accepted: (?P<accepted>.*)")
+# What Ansible puts before the message of a filter.
+_FILTER = re.compile(r".*?The filter plugin '[^']*' failed: ")
 # What the findings of the inventory are about, to their check; all others are `inventory`.
 _CHECK_OF = {
     "nodes_address": "address",
@@ -69,6 +74,7 @@ _FIX_OF = {
     "operating system": "Install one that is accepted, or take the host out of the inventory",
     "architecture": "Take the host out of the inventory",
     "cluster_shared_path": "Move away what is there, or unmount it",
+    "StateSaveLocation": "Let its server give the folder to slurm",
     "nfs_mount": "Boot a kernel that has the module nfsv4",
     "nfs_service": "Boot a kernel that has the module nfsd, or set nfs_service",
 }
@@ -203,7 +209,7 @@ def levels(changes: Mapping[str, str]) -> dict[str, str]:
         _known("preflight_levels", check, list(CHECKS))
         if level not in LEVELS:
             raise ValueError(f"preflight_levels.{check}: found {level!r}; accepted: {', '.join(LEVELS)}")
-    return {**CHECKS, **changes}
+    return {**CHECKS, **changes, REFUSED: "fail"}
 
 
 def inventory_finding(line: str) -> Finding:
@@ -222,6 +228,23 @@ def lost_findings(said: Mapping[str, str]) -> list[Finding]:
         Finding("connection", name, "connection", text or "no answer, or an error", accepted, "See whether ssh does")
         for name, text in said.items()
     ]
+
+
+def refused_findings(said: Mapping[str, Sequence[str]]) -> list[Finding]:
+    """What closer looks refused, by host, in lines of `_LINE` or otherwise; what several say alike is told once."""
+    hosts: dict[str, list[str]] = {}
+    for host, text in ((host, text) for host, texts in said.items() for text in texts):
+        lines = text.splitlines()
+        for line in lines if any(map(_LINE.fullmatch, lines)) else [" ".join(text.split())]:
+            hosts.setdefault(line.removeprefix(f"{host}: "), []).append(host)
+    return [_refused(", ".join(names), line) for line, names in hosts.items()]
+
+
+def _refused(where: str, line: str) -> Finding:
+    match = _LINE.fullmatch(f"{where}: {_FILTER.sub('', line)}")
+    if not match:
+        return Finding(REFUSED, where, "closer look", line, "an answer without an error", "See what came before")
+    return Finding(REFUSED, **match.groupdict(), fix=_FIX_OF.get(match["what"], _FIX_OF_OTHERS))
 
 
 def survey_findings(views: Sequence[View], rules: Rules) -> list[Finding]:

@@ -259,10 +259,14 @@ def test_groups_of_the_system_are_refused_before_anything_changes(lab: Lab) -> N
     variables = people(lab) | {
         "common_groups": [{"name": "sudo", "gid": 27, "state": "absent"}],
         "preflight_full": False,
+        "preflight_levels": {"cpu": "fail"},
+        "preflight_minima": {"nodes": {"cpus": 1000}},
     }
     run = lab.play(variables, playbook=str(ROOT / "playbooks" / "preflight.yml"))
     assert run.rc == 2
-    assert "node1: common_groups: sudo: gid: found 27; accepted: 1000 or more" in run.said
+    # In one report with what else is wrong.
+    assert "nfs0, head0, node1: common_groups: sudo: gid: found 27; accepted: 1000 or more" in run.said
+    assert "node1: CPUs: found" in run.said
     assert "node1: common_users: ada: found the group lab, which is not there" not in run.said
 
 

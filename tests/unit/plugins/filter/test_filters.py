@@ -407,6 +407,22 @@ def test_storage_and_lost_hosts_are_in_the_report(monkeypatch: pytest.MonkeyPatc
     )
 
 
+def test_what_a_closer_look_refused_is_in_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "found none, with nodes_containers: true; accepted: a list"
+    for name, said in (
+        ("head0", "head0: StateSaveLocation: found no answer; accepted: a folder on storage"),
+        ("node1.local", f"node1.local: nodes_containers_packages: {lines}"),
+        ("node2", f"node2: nodes_containers_packages: {lines}"),
+    ):
+        monkeypatch.setitem(HOSTVARS, name, {**HOSTVARS[name], "__preflight_refused": [said]})
+    found = report({}, levels={"connection": "skip", "cgroup": "skip", "inventory": "skip", "share": "skip"})
+    assert found["failed"] == [
+        "head0: StateSaveLocation: found no answer; accepted: a folder on storage."
+        " Let its server give the folder to slurm",
+        f"node1.local, node2: nodes_containers_packages: {lines}. Correct it in the inventory",
+    ]
+
+
 def test_preflight_report_of_the_way_to_others() -> None:
     own = report({"loopback": ["head0", "ip6-localhost"]}, levels={"connection": "skip", "cgroup": "skip"})
     assert [(each["check"], each["where"]) for each in own["findings"]] == [("names", "head0")]

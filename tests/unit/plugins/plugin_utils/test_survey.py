@@ -19,6 +19,7 @@ from ansible_collections.aicluster.slurm.plugins.plugin_utils.survey import (
     minima,
     pairs,
     paths,
+    refused_findings,
     survey_findings,
 )
 
@@ -335,8 +336,8 @@ def test_findings_of_the_inventory(line: str, check: str) -> None:
 
 
 def test_levels() -> None:
-    assert levels({}) == CHECKS
-    assert levels({"cpu": "fail", "disk": "skip"}) == {**CHECKS, "cpu": "fail", "disk": "skip"}
+    assert levels({}) == {**CHECKS, "refused": "fail"}
+    assert levels({"cpu": "fail", "disk": "skip"}) == {**CHECKS, "cpu": "fail", "disk": "skip", "refused": "fail"}
     with pytest.raises(ValueError, match=r"preflight_levels: found 'cpus', meant cpu\?; accepted: address"):
         levels({"cpus": "fail"})
     with pytest.raises(ValueError, match=r"preflight_levels\.cpu: found 'no'; accepted: fail, warn, skip"):
@@ -370,3 +371,26 @@ def test_minima() -> None:
 def test_minima_that_are_none(wanted: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         minima(wanted)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            {"n1": "n1: uid: found 5; accepted: 6\nn1: gid: found 7; accepted: 8"},
+            ["n1: uid: found 5", "n1: gid: found 7"],
+        ),
+        ({"n1": "uid: found 5; accepted: 6", "n2": "uid: found 5; accepted: 6"}, ["n1, n2: uid: found 5"]),
+        ({"n1": "Task failed: The filter plugin 'x' failed: mesh: a: found y; accepted: z"}, ["n1: mesh: a: found y"]),
+        ({"n1": "Traceback\n  KeyError: 'x'"}, ["n1: closer look: found Traceback KeyError: 'x'"]),
+    ],
+)
+def test_refused_findings(said: dict[str, str], told: list[str]) -> None:
+    found = refused_findings({host: [text] for host, text in said.items()})
+    assert [str(each).partition(";")[0] for each in found] == told
+    assert {levels({"inventory": "skip"})[each.check] for each in found} == {"fail"}
+
+
+def test_nobody_can_have_a_role_accept_what_it_refuses() -> None:
+    with pytest.raises(ValueError, match=r"preflight_levels: found 'refused'"):
+        levels({"refused": "skip"})
