@@ -23,6 +23,7 @@ KEY = "heads.key"
 NUMBER = "generation"
 STORE = "nodes.json"
 KEPT = os.path.join("slurm", "kept.json")
+MUNGE = "/etc/munge/munge.key"
 
 
 class Generation(NamedTuple):
@@ -35,10 +36,14 @@ class Generation(NamedTuple):
     """The text of nodes.json."""
     kept: str = ""
     """The text of slurm/kept.json, what is kept of files that a person wrote; empty where nothing is."""
+    munge: str = ""
+    """The SHA-256 of the munge key, which is random and long; empty where nobody has told."""
+    munge_time: float = 0.0
+    """When the head that tells it got that key, in seconds since 1970."""
 
     def same(self, other: Generation | None) -> bool:
-        """Whether both hold the same, whatever their numbers."""
-        return other is not None and self[1:] == other[1:]
+        """Whether both hold the same, whatever their numbers and times."""
+        return other is not None and self[1:-1] == other[1:-1]
 
 
 def own_number(folder: str) -> int:
@@ -48,7 +53,23 @@ def own_number(folder: str) -> int:
 
 def own(folder: str, texts: Mapping[str, str]) -> Generation:
     """What this head has, with these files."""
-    return Generation(own_number(folder), texts, _read(os.path.join(folder, STORE)), _read(os.path.join(folder, KEPT)))
+    store, kept = (_read(os.path.join(folder, name)) for name in (STORE, KEPT))
+    return Generation(own_number(folder), texts, store, kept, *_munge_key())
+
+
+def _munge_key() -> tuple[str, float]:
+    """The SHA-256 and the time of this host's munge key; nothing where there is none, or none to read."""
+    try:
+        with open(MUNGE, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest(), os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return "", 0.0
+
+
+def has_older_key(other: Generation) -> bool:
+    """Whether the munge key changed while this head was away: then nobody understands it."""
+    digest, since = _munge_key()
+    return bool(digest and other.munge) and digest != other.munge and since < other.munge_time
 
 
 def take(folder: str, generation: Generation) -> None:

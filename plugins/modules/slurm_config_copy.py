@@ -98,7 +98,6 @@ from ansible_collections.aicluster.slurm.plugins.module_utils import slurm_gener
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Runner, module_runner
 from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import ConfigFiles, install
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import Controller, NotTakenError
-from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_generations import Generation
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_validate import hostname
 
 
@@ -106,7 +105,8 @@ def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
     """The whole of it; what it gives back is the result."""
     params = module.params
     folder, texts = params["state_path"], params["files"]
-    wanted = Generation(params["generation"], texts, params["store"], params["kept"])
+    own = slurm_generations.own(folder, texts)
+    wanted = own._replace(number=params["generation"], store=params["store"], kept=params["kept"])
     files = ConfigFiles(params["path"], os.path.join(folder, "slurm"), sorted(texts))
     there = files.read()
     differ = there != texts or files.used() != texts or files.pending
@@ -117,7 +117,7 @@ def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
     starts = controls and (differ or not controller.is_active() or not controller.answers())
     # One that was among them would still take over, with what it knows from before.
     ends = not controls and controller.is_active()
-    late = slurm_generations.own(folder, texts) != wanted or slurm_generations.own_key(folder) != params["key"]
+    late = own != wanted or slurm_generations.own_key(folder) != params["key"]
     if not module.check_mode:
         if differ:
             install(params["path"], folder, texts)

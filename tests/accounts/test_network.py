@@ -49,7 +49,7 @@ def test_a_firewall_that_refuses_is_no_port_that_nobody_listens_on(lab: Lab) -> 
     ports = {7001: "reject", 7002: "reject with tcp reset", 7003: "accept"}
     asked = {"connect": [{"host": where, "port": port} for port in ports]}
     rules = " ".join(f"tcp dport {port} {verdict};" for port, verdict in ports.items())
-    node.output(f"nft 'table inet others {{ chain input {{ type filter hook input priority 0; {rules} }} }}'")
+    node.output(f"nft 'table inet others {{ chain input {{ type filter hook input priority 0; {rules} }}; }}'")
     try:
         module = ("-m", "aicluster.slurm.host_reach", "-a", json.dumps(asked))
         report = play.run(play.command("ansible", "-i", lab.cluster.inventory, "head0", *module))

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import time
 from pathlib import Path
 
@@ -110,3 +112,31 @@ def test_it_comes_back_with_the_newer_configuration(heads: tuple[Machine, Machin
     assert "MaxTime=02:00:00" in heads[0].output("scontrol show partition main")
     assert job.state(heads[0]) == "RUNNING"
     assert job.end(heads[0]) == "COMPLETED"
+
+
+def test_a_munge_key_that_changed_meanwhile(cluster: Cluster, heads: tuple[Machine, Machine]) -> None:
+    """Nobody would understand the first head: it leaves the control where it is until a run has brought it the key."""
+    job = Job(cluster, heads[0])
+    docker("kill", heads[0].facts["container"])
+    more = ["-i", str(Path(cluster.inventory).parent / "more"), "-e", json.dumps(PARTITION)]
+    key = base64.b64encode(os.urandom(128)).decode()
+    play.site(cluster.inventory, *more, "-e", json.dumps({"common_munge_key": key}), "--limit", "!head0")
+    docker("start", heads[0].facts["container"])
+    show = "systemctl show --property=Result --value slurmctld"
+    assert (
+        wait_for(lambda: heads[0].shell.run(show).stdout.strip(), lambda said: said == "exit-code", 60) == "exit-code"
+    )
+    assert "found an older key than the other heads'" in heads[0].output(
+        "journalctl --unit=slurmctld --boot --no-pager"
+    )
+    assert ping(heads[1])[1:] == ["UP"]
+    assert new_job(cluster, heads[1])
+    # The key is asked for no more: that of the second head is the newest.
+    play.site(cluster.inventory, *more)
+    digest = "sha256sum </etc/munge/munge.key"
+    assert {machine.output(digest) for machine in cluster.slurm_hosts} == {heads[1].output(digest)}
+    assert heads[1].output("base64 --wrap=0 /etc/munge/munge.key") == key
+    assert wait_for(lambda: ping(heads[0]), lambda said: said == ["UP", "UP"], 60) == ["UP", "UP"]
+    assert job.state(heads[0]) == "RUNNING"
+    assert job.end(heads[0]) == "COMPLETED"
+    assert play.changes(play.site(cluster.inventory, *more)) == set()

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -101,11 +102,18 @@ class Head:
         self.library.mkdir()
         script = Path(__file__).parents[4] / "roles" / "head" / "files" / "take_newer.py"
         for source in (script, *(Path(str(module.__file__)) for module in (config_files, slurm_generations))):
-            (self.library / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+            text = source.read_text(encoding="utf-8").replace(slurm_generations.MUNGE, str(folder / "munge.key"))
+            (self.library / source.name).write_text(text, encoding="utf-8")
+        self.munge = folder / "munge.key"
+        self.munge.write_text("first", encoding="utf-8")
+        os.utime(self.munge, (0, 1000))
+        self.mark = folder / "run" / "older"
 
     def start(self) -> str:
-        argv = [sys.executable, str(self.library / "take_newer.py"), str(self.folder), str(self.state)]
-        return subprocess.run(argv, check=True, capture_output=True, text=True, cwd="/").stdout.strip()
+        argv = [str(self.library / "take_newer.py"), str(self.folder), str(self.state), str(self.mark)]
+        return subprocess.run(
+            [sys.executable, *argv], check=True, capture_output=True, text=True, cwd="/"
+        ).stdout.strip()
 
     def texts(self) -> dict[str, str]:
         return {path.name: path.read_text(encoding="utf-8", errors="surrogateescape") for path in self.folder.iterdir()}
@@ -166,3 +174,48 @@ def test_what_others_than_heads_left_is_not_taken(head: Head) -> None:
 def test_without_a_configuration(head: Head) -> None:
     (head.folder / "slurm.conf").unlink()
     assert head.start() == "no StateSaveLocation"
+
+
+DIGEST = hashlib.sha256(b"first").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("digest", "since", "older"),
+    [
+        (DIGEST, 2000, False),
+        ("0" * 64, 2000, True),
+        # Somebody has changed it here, and site.yml will bring it to the others.
+        ("0" * 64, 500, False),
+        ("", 0, False),
+    ],
+)
+def test_a_munge_key_that_changed_meanwhile_keeps_slurmctld_from_starting(
+    head: Head, digest: str, since: float, older: bool
+) -> None:
+    publish(str(head.share), head.key, SECOND._replace(munge=digest, munge_time=since))
+    said = head.start()
+    assert ("found an older key" in said, head.mark.exists()) == (older, older)
+    assert (head.texts() == SECOND.texts) is not older
+    # site.yml has brought it.
+    os.utime(head.munge, (0, 3000))
+    assert "found an older key" not in head.start()
+    assert not head.mark.exists()
+    assert head.texts() == SECOND.texts
+
+
+def test_a_head_without_a_munge_key_starts(head: Head) -> None:
+    head.munge.unlink()
+    publish(str(head.share), head.key, SECOND._replace(munge=DIGEST, munge_time=2000))
+    assert head.start() == "took configuration 2 of the other heads"
+
+
+def test_the_munge_key_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm_generations, "MUNGE", str(tmp_path / "munge.key"))
+    assert slurm_generations.own(str(tmp_path), {})[4:] == ("", 0)
+    (tmp_path / "munge.key").write_text("first", encoding="utf-8")
+    os.utime(tmp_path / "munge.key", (0, 1000.5))
+    own = slurm_generations.own(str(tmp_path), {})
+    assert own[4:] == (DIGEST, 1000.5)
+    # Each head got it at another time.
+    assert own.same(own._replace(munge_time=2000))
+    assert not own.same(own._replace(munge="0" * 64))
