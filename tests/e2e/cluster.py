@@ -58,12 +58,13 @@ class Machine:
 
 
 class Cluster:
-    """All machines of an inventory."""
+    """All machines of an inventory; of several with commas between, where they are containers or name an ssh_config."""
 
     def __init__(self, inventory: str) -> None:
         # Ansible runs in another folder than pytest.
-        self.inventory = inventory = str(Path(inventory).resolve())
-        argv = play.command("ansible", "all", "-i", inventory, "-m", "ansible.builtin.debug", "-a", f"msg={ASKED}")
+        self.inventory = inventory = ",".join(str(Path(path).resolve()) for path in inventory.split(","))
+        asked = ("-m", "ansible.builtin.debug", "-a", f"msg={ASKED}")
+        argv = play.command("ansible", "all", *play.sources(inventory), *asked)
         self.machines = [
             Machine(name, _shell(name, inventory, result["msg"]), result["msg"])
             for name, _task, result in play.results(play.run(argv))

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: aicluster.slurm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Verifies a converged cluster, whatever its inventory: `pytest tests/e2e --ansible-inventory=PATH`."""
+"""Verifies a converged cluster, whatever its inventory: `pytest tests/e2e --ansible-inventory=PATH[,PATH...]`."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def cluster(request: pytest.FixtureRequest) -> Cluster:
     inventory = request.config.getoption("ansible_inventory")
     if not inventory:
-        raise pytest.UsageError("which cluster? --ansible-inventory=PATH")
+        raise pytest.UsageError("which cluster? --ansible-inventory=PATH[,PATH...]")
     return Cluster(str(inventory))

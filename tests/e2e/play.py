@@ -22,6 +22,11 @@ def command(tool: str, *arguments: str) -> list[str]:
     return [str(Path(sys.executable).parent / tool), *arguments]
 
 
+def sources(inventory: str) -> list[str]:
+    """The arguments of an Ansible tool for an inventory, or several with commas between; a later one counts more."""
+    return [argument for path in inventory.split(",") for argument in ("-i", path)]
+
+
 def run(argv: Sequence[str], folder: Path = ROOT, **settings: str) -> dict[str, Any]:
     """The JSON callback's report on one run of Ansible; an AssertionError with the messages of a run that failed."""
     settings |= {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true"}
@@ -44,7 +49,7 @@ def run(argv: Sequence[str], folder: Path = ROOT, **settings: str) -> dict[str, 
 
 def site(inventory: str, *arguments: str) -> dict[str, Any]:
     """The report on one run of site.yml."""
-    return run(command("ansible-playbook", "-i", inventory, *arguments, SITE))
+    return run(command("ansible-playbook", *sources(inventory), *arguments, SITE))
 
 
 def results(report: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:

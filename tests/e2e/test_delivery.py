@@ -35,7 +35,7 @@ def test_one_machine(cluster: Cluster, tmp_path: Path) -> None:
     }
     deliver = play.command(
         "ansible-playbook",
-        *("-i", cluster.inventory, "-e", json.dumps(wanted), str(play.ROOT / "playbooks/delivery.yml")),
+        *(*play.sources(cluster.inventory), "-e", json.dumps(wanted), str(play.ROOT / "playbooks/delivery.yml")),
     )
     play.run(deliver)
 

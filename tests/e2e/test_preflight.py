@@ -145,7 +145,7 @@ def preflight(
     """The run, as a person sees it, and its report."""
     done = subprocess.run(
         play.command(
-            "ansible-playbook", "-i", cluster.inventory, *arguments, str(play.ROOT / "playbooks/preflight.yml")
+            "ansible-playbook", *play.sources(cluster.inventory), *arguments, str(play.ROOT / "playbooks/preflight.yml")
         ),
         cwd=folder,
         env={"ANSIBLE_CONFIG": str(play.ROOT / "ansible.cfg"), **os.environ, "ANSIBLE_LOG_PATH": "/dev/null"},

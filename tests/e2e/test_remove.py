@@ -40,7 +40,9 @@ def jobs(cluster: Cluster) -> Iterator[list[str]]:
 
 def test_one_command_takes_a_node_out(cluster: Cluster, jobs: list[str]) -> None:
     stays, goes = cluster.nodes[0], cluster.nodes[-1]
-    argv = play.command("ansible-playbook", "-i", cluster.inventory, REMOVE, "-e", f"cluster_remove={goes.name}")
+    argv = play.command(
+        "ansible-playbook", *play.sources(cluster.inventory), REMOVE, "-e", f"cluster_remove={goes.name}"
+    )
     changes = play.changes(play.run(argv))
     assert goes.name in {host for host, task in changes if task.endswith("Stop slurmd, and keep it from starting")}
     assert set(cluster.slurm_nodes()) == {machine.node for machine in cluster.nodes if machine is not goes}
@@ -73,7 +75,9 @@ def away(cluster: Cluster) -> Iterator[Machine]:
 
 def test_a_node_joins_while_another_one_is_off(cluster: Cluster, away: Machine, tmp_path: Path) -> None:
     joins = cluster.nodes[-1]
-    play.run(play.command("ansible-playbook", "-i", cluster.inventory, REMOVE, "-e", f"cluster_remove={joins.name}"))
+    play.run(
+        play.command("ansible-playbook", *play.sources(cluster.inventory), REMOVE, "-e", f"cluster_remove={joins.name}")
+    )
     # The head, which is not in the run, gives it the cluster's.
     joins.output("head --bytes=128 /dev/urandom >/etc/munge/munge.key && systemctl restart munge")
     away.output("systemctl stop slurmd")
@@ -94,4 +98,6 @@ def test_what_cannot_be_taken_out(cluster: Cluster, hosts: str) -> None:
     with pytest.raises(
         AssertionError, match=r"cluster_remove: found (nobody|nothing); accepted: some, but not all, of"
     ):
-        play.run(play.command("ansible-playbook", "-i", cluster.inventory, REMOVE, "-e", f"cluster_remove={hosts}"))
+        play.run(
+            play.command("ansible-playbook", *play.sources(cluster.inventory), REMOVE, "-e", f"cluster_remove={hosts}")
+        )

@@ -29,7 +29,7 @@ class Nodes:
     def run(self, *arguments: str, **options: Any) -> dict[str, Any]:
         """What the module returns."""
         options = {"name": ",".join(self.names), **options}
-        argv = play.command("ansible", self.host, "-i", self.cluster.inventory, *arguments)
+        argv = play.command("ansible", self.host, *play.sources(self.cluster.inventory), *arguments)
         report = play.run([*argv, "-m", "aicluster.slurm.slurm_node", "-a", json.dumps(options)])
         return play.results(report)[0][2]
 

@@ -31,7 +31,7 @@ def site(inventory: str, folder: Path, *arguments: str) -> subprocess.CompletedP
     """Play site.yml in a folder, as a person does."""
     settings = {"ANSIBLE_CONFIG": str(play.ROOT / "ansible.cfg"), **os.environ}
     return subprocess.run(
-        play.command("ansible-playbook", "-i", inventory, *arguments, play.SITE),
+        play.command("ansible-playbook", *play.sources(inventory), *arguments, play.SITE),
         cwd=folder,
         env={**settings, "ANSIBLE_LOG_PATH": "/dev/null"},
         stdin=subprocess.DEVNULL,
