@@ -106,6 +106,13 @@ options:
     description: How many running jobs may end because of the change. With more the module refuses, and names them.
     type: int
     default: 0
+  jobs:
+    description:
+      - The numbers of the jobs that run on each node, by what the node itself tells.
+      - Where slurmctld would begin without a state it knows none of them, and Slurm ends them when their nodes register.
+        Each counts as a job at risk.
+    type: dict
+    default: {}
   path:
     description: The folder of Slurm's configuration files.
     type: path
@@ -479,6 +486,24 @@ def refuse_losses(plan: slurm_plan.Plan, accepted: int) -> None:
         )
 
 
+def refuse_strangers(case: Case, jobs: Mapping[str, Sequence[int]], accepted: int) -> None:
+    """RefusedError when slurmctld would begin without a state, and Slurm end more jobs than are accepted for that."""
+    location = state_location(case.wanted)
+    numbers = {number for found in jobs.values() for number in found}
+    if case.plan.action == "start" and len(numbers) > accepted and not has_state(location):
+        where = "; ".join(f"{', '.join(map(str, found))} on {name}" for name, found in jobs.items() if found)
+        raise RefusedError(
+            f"StateSaveLocation: found no state of slurmctld in {location}, and running jobs ({where}), which Slurm would"
+            " end: a slurmctld without a state knows none of them. Accepted: a copy of the state, put back there; jobs"
+            f" that have ended; or max_jobs_at_risk (head_max_jobs_at_risk) {len(numbers)}"
+        )
+
+
+def state_location(configuration: slurm_files.Configuration) -> str:
+    """Where slurmctld keeps its state (slurm.conf(5) for what it is by default)."""
+    return str(configuration.value("StateSaveLocation") or "/var/spool")
+
+
 def differences(folder: str, before: Mapping[str, str], after: Mapping[str, str]) -> list[dict[str, str]]:
     """The files that differ, as Ansible shows them; the plan tells that a password does."""
     return [
@@ -587,6 +612,7 @@ def configure(module: AnsibleModule, run: Runner) -> tuple[dict[str, Any], Mappi
         return result, case.there, case
     if params["state"] != "planned":
         refuse_losses(plan, params["max_jobs_at_risk"])
+        refuse_strangers(case, params["jobs"], params["max_jobs_at_risk"])
     texts = case.texts if case.differ else case.there
     if params["validate"] and controller.installed and case.differ:
         verdict = slurm_validate.check(run, texts, [*case.wanted.nodes, *case.wanted.controllers])
@@ -604,8 +630,7 @@ def configure(module: AnsibleModule, run: Runner) -> tuple[dict[str, Any], Mappi
         kept.write(case.kept)
     partitions = Note(os.path.join(state, "partitions.json"))
     rollout = Rollout(controller, files, restarts, partitions, params["away"], case.in_use.controllers, host)
-    location = str(case.wanted.value("StateSaveLocation") or "/var/spool")
-    rollout.carry_out(plan, texts, case.running, location, params["rollback"])
+    rollout.carry_out(plan, texts, case.running, state_location(case.wanted), params["rollback"])
     if not case.kept:
         kept.write({})
     return result, texts, case
@@ -628,6 +653,7 @@ def main() -> None:
             "validate": {"type": "bool", "default": True},
             "rollback": {"type": "bool", "default": True},
             "max_jobs_at_risk": {"type": "int", "default": 0},
+            "jobs": {"type": "dict", "default": {}},
             "path": {"type": "path", "default": "/etc/slurm"},
             "state_path": {"type": "path", "default": "/var/lib/aicluster"},
             "away": {"type": "list", "elements": "str", "default": []},
