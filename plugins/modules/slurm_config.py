@@ -109,8 +109,8 @@ options:
   jobs:
     description:
       - The numbers of the jobs that run on each node, by what the node itself tells.
-      - Where slurmctld would begin without a state it knows none of them, and Slurm ends them when their nodes register.
-        Each counts as a job at risk.
+      - slurmctld knows none of them where it would begin without a state, or the node is new to it, and Slurm ends what
+        it does not know. Each of these counts as a job at risk.
     type: dict
     default: {}
   path:
@@ -487,15 +487,24 @@ def refuse_losses(plan: slurm_plan.Plan, accepted: int) -> None:
 
 
 def refuse_strangers(case: Case, jobs: Mapping[str, Sequence[int]], accepted: int) -> None:
-    """RefusedError when slurmctld would begin without a state, and Slurm end more jobs than are accepted for that."""
+    """RefusedError when nodes with more jobs than are accepted come to a slurmctld that knows none of these jobs.
+
+    A node that is new to it has no job of its own there; one that begins without a state knows nobody's.
+    """
     location = state_location(case.wanted)
-    numbers = {number for found in jobs.values() for number in found}
-    if case.plan.action == "start" and len(numbers) > accepted and not has_state(location):
-        where = "; ".join(f"{', '.join(map(str, found))} on {name}" for name, found in jobs.items() if found)
+    if case.running.active:
+        nodes, cure = slurm_plan.added(case.plan.changes), ""
+    elif case.plan.action == "start" and not has_state(location):
+        nodes, cure = list(jobs), f"a copy of slurmctld's state, which is not in {location}, put back there; "
+    else:
+        return
+    found = {name: jobs[name] for name in nodes if jobs.get(name)}
+    count = len({number for numbers in found.values() for number in numbers})
+    if count > accepted:
+        where = "; ".join(f"{', '.join(map(str, numbers))} on {name}" for name, numbers in found.items())
         raise RefusedError(
-            f"StateSaveLocation: found no state of slurmctld in {location}, and running jobs ({where}), which Slurm would"
-            " end: a slurmctld without a state knows none of them. Accepted: a copy of the state, put back there; jobs"
-            f" that have ended; or max_jobs_at_risk (head_max_jobs_at_risk) {len(numbers)}"
+            f"running jobs: found {count} ({where}) that slurmctld does not know, so that Slurm would end them;"
+            f" accepted: {cure}jobs that have ended; or max_jobs_at_risk (head_max_jobs_at_risk) {count}"
         )
 
 
