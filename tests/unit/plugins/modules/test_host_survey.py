@@ -392,8 +392,8 @@ def test_module(
     assert (found["people"], found["cloud_init"]) == (check, check)
     assert set(found) == {
         *("account", "architecture", "cloud_init", "conflicts", "cpus", "disks", "gpus", "groups", "head"),
-        *("jobs", "kernel", "locale", "login", "loopback", "memory_mb", "munge", "noted", "packages", "people", "python"),
-        *("share", "slurm", "sshd_drop_ins", "sshd_earlier", "times", "uid"),
+        *("jobs", "kernel", "locale", "login", "loopback", "memory_mb", "munge", "noted", "packages", "people"),
+        *("python", "share", "slurm", "sshd_drop_ins", "sshd_earlier", "times", "uid"),
     }
     began, ended = found["times"]
     assert before <= began <= ended <= time.time()
