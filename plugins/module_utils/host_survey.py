@@ -41,6 +41,9 @@ LOCALE = "/etc/default/locale"
 CLOUD_HOSTS = "/etc/cloud/templates/hosts.debian.tmpl"
 """What cloud-init writes /etc/hosts from, on Debian and Ubuntu, where it is told to (manage_etc_hosts)."""
 
+_PROC = "/proc"
+_STEP = re.compile(r"slurmstepd: \[([0-9]+)")
+"""How slurmstepd calls itself: by the number of its job, and the step."""
 _PCI = "/sys/bus/pci/devices"
 _CGROUPS = "/sys/fs/cgroup"
 _VENDORS = {"0x10de": "NVIDIA", "0x1002": "AMD", "0x8086": "Intel"}
@@ -235,6 +238,13 @@ def slurmd(run: Runner) -> dict[str, Any]:
         "stderr": hardware.stderr,
         "version": version[-1] if version else "",
     }
+
+
+def jobs(read: Read, proc: str = _PROC) -> list[int]:
+    """The numbers of the jobs with a step that runs here, also while slurmd is down or knows no controller."""
+    processes = (read(f"{proc}/{name}/cmdline") for name in os.listdir(proc) if name.isdigit())
+    steps = (_STEP.match(line) for line in processes)
+    return sorted({int(step[1]) for step in steps if step})
 
 
 def head(run: Runner, read: Read, folder: str) -> dict[str, Any]:

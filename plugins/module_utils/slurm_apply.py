@@ -14,6 +14,8 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import Com
 from ansible_collections.aicluster.slurm.plugins.module_utils.host_reach import Target, unreachable
 
 PING = ("scontrol", "ping")
+JOURNAL = ("journalctl", "--unit=slurmctld", "--lines=200", "--output=cat")
+"""What slurmctld has written of late; its own log may lie anywhere."""
 INVALID = "INVALID_REG"
 """A node that reports less than slurm.conf says of it (scontrol show node, 22.05 and later)."""
 
@@ -193,6 +195,7 @@ class Controller:
                 return
             said = scontrol.explain(result)
             if not self.is_active():
+                said = last_fatal(self.run(JOURNAL).stdout) or said
                 break
         raise NotTakenError(f"slurmctld does not answer: {said}")
 
@@ -273,6 +276,13 @@ class Controller:
 def answering(said: str) -> list[str]:
     """The hosts whose slurmctld answers, by what `scontrol ping` or `show config` said; the first one controls."""
     return re.findall(r"^Slurmctld\(\S+\) at (\S+) is UP", said, re.MULTILINE)
+
+
+def last_fatal(journal: str) -> str:
+    """Why the daemon ended, by what systemd's journal has since its last start; empty where it did not say."""
+    since = re.split(r"^Start(?:ed|ing) slurmctld\b.*$", journal, flags=re.MULTILINE)[-1]
+    found = re.findall(r"^slurmctld: (fatal: .*?)\.?$", since, re.MULTILINE)
+    return found[-1] if found else ""
 
 
 def partition_states(ask: Runner) -> dict[str, str]:

@@ -126,6 +126,7 @@ survey:
     - C(munge), the SHA-256 of the key that munged runs with; empty where it does not run, or others can read the key.
     - C(account), whether it is there as it has to be, and C(conflicts) with it.
     - C(groups), their numbers by name.
+    - C(jobs), the numbers of Slurm's jobs that run on the host, whatever a controller knows of them.
     - C(people), whether M(aicluster.slurm.host_users) has made others.
     - C(sshd_drop_ins), whether sshd reads C(/etc/ssh/sshd_config.d), or is not there yet.
     - C(sshd_earlier), what others set for sshd that the cluster may set, too, and that counts before its file there,
@@ -250,6 +251,7 @@ def main() -> None:
             "locale": os.path.realpath(host_survey.LOCALE),
             "conflicts": host_survey.account_conflicts(account, users, groups),
             "groups": groups,
+            "jobs": host_survey.jobs(read_file),
             "people": bool(people.recorded(read_file(people.RECORD)).keys() - {account.user}),
             "account": host_survey.account_is_there(account, *map(read_file, ACCOUNTS)),
             # Nobody looks into what is mounted: a dead server would hold that up for ever.

@@ -106,6 +106,13 @@ options:
     description: How many running jobs may end because of the change. With more the module refuses, and names them.
     type: int
     default: 0
+  jobs:
+    description:
+      - The numbers of the jobs that run on each node, by what the node itself tells.
+      - slurmctld knows none of them where it would begin without a state, or the node is new to it, and Slurm ends what
+        it does not know. Each of these counts as a job at risk.
+    type: dict
+    default: {}
   path:
     description: The folder of Slurm's configuration files.
     type: path
@@ -479,6 +486,33 @@ def refuse_losses(plan: slurm_plan.Plan, accepted: int) -> None:
         )
 
 
+def refuse_strangers(case: Case, jobs: Mapping[str, Sequence[int]], accepted: int) -> None:
+    """RefusedError when nodes with more jobs than are accepted come to a slurmctld that knows none of these jobs.
+
+    A node that is new to it has no job of its own there; one that begins without a state knows nobody's.
+    """
+    location = state_location(case.wanted)
+    if case.running.active:
+        nodes, cure = slurm_plan.added(case.plan.changes), ""
+    elif case.plan.action == "start" and not has_state(location):
+        nodes, cure = list(jobs), f"a copy of slurmctld's state, which is not in {location}, put back there; "
+    else:
+        return
+    found = {name: jobs[name] for name in nodes if jobs.get(name)}
+    count = len({number for numbers in found.values() for number in numbers})
+    if count > accepted:
+        where = "; ".join(f"{', '.join(map(str, numbers))} on {name}" for name, numbers in found.items())
+        raise RefusedError(
+            f"running jobs: found {count} ({where}) that slurmctld does not know, so that Slurm would end them;"
+            f" accepted: {cure}jobs that have ended; or max_jobs_at_risk (head_max_jobs_at_risk) {count}"
+        )
+
+
+def state_location(configuration: slurm_files.Configuration) -> str:
+    """Where slurmctld keeps its state (slurm.conf(5) for what it is by default)."""
+    return str(configuration.value("StateSaveLocation") or "/var/spool")
+
+
 def differences(folder: str, before: Mapping[str, str], after: Mapping[str, str]) -> list[dict[str, str]]:
     """The files that differ, as Ansible shows them; the plan tells that a password does."""
     return [
@@ -587,6 +621,7 @@ def configure(module: AnsibleModule, run: Runner) -> tuple[dict[str, Any], Mappi
         return result, case.there, case
     if params["state"] != "planned":
         refuse_losses(plan, params["max_jobs_at_risk"])
+        refuse_strangers(case, params["jobs"], params["max_jobs_at_risk"])
     texts = case.texts if case.differ else case.there
     if params["validate"] and controller.installed and case.differ:
         verdict = slurm_validate.check(run, texts, [*case.wanted.nodes, *case.wanted.controllers])
@@ -604,8 +639,7 @@ def configure(module: AnsibleModule, run: Runner) -> tuple[dict[str, Any], Mappi
         kept.write(case.kept)
     partitions = Note(os.path.join(state, "partitions.json"))
     rollout = Rollout(controller, files, restarts, partitions, params["away"], case.in_use.controllers, host)
-    location = str(case.wanted.value("StateSaveLocation") or "/var/spool")
-    rollout.carry_out(plan, texts, case.running, location, params["rollback"])
+    rollout.carry_out(plan, texts, case.running, state_location(case.wanted), params["rollback"])
     if not case.kept:
         kept.write({})
     return result, texts, case
@@ -628,6 +662,7 @@ def main() -> None:
             "validate": {"type": "bool", "default": True},
             "rollback": {"type": "bool", "default": True},
             "max_jobs_at_risk": {"type": "int", "default": 0},
+            "jobs": {"type": "dict", "default": {}},
             "path": {"type": "path", "default": "/etc/slurm"},
             "state_path": {"type": "path", "default": "/var/lib/aicluster"},
             "away": {"type": "list", "elements": "str", "default": []},

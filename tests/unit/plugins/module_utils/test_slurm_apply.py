@@ -30,6 +30,7 @@ RECONFIGURE = ["scontrol", "reconfigure"]
 RESET = ["systemctl", "reset-failed", "slurmctld"]
 RESTART = ["systemctl", "restart", "slurmctld"]
 STOP = ["systemctl", "stop", "slurmctld"]
+JOURNAL = ["journalctl", "--unit=slurmctld", "--lines=200", "--output=cat"]
 IS_ACTIVE = ["systemctl", "is-active", "--quiet", "slurmctld"]
 NODES = ["scontrol", "--all", "show", "nodes", "--json"]
 TEXT = ["scontrol", "--all", "--oneliner", "show", "nodes"]
@@ -155,9 +156,27 @@ def test_no_answer_in_time() -> None:
     assert (fake.steps, fake.now) == ([], 2)
 
 
-def test_a_daemon_that_died_is_not_waited_for() -> None:
-    fake = Fake(did(RECONFIGURE), did(PING, 1), did(IS_ACTIVE, 3), timeout=100)
-    with pytest.raises(NotTakenError):
+STARTED = "Started slurmctld.service - Slurm controller daemon.\n"
+ENDED = (
+    "slurmctld: fatal: CLUSTER ID MISMATCH.\nslurmctld.service: Main process exited, code=exited, status=1/FAILURE\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("journal", "told"),
+    [
+        (STARTED + "slurmctld: slurmctld version 24.11.5 started\n" + ENDED, r": fatal: CLUSTER ID MISMATCH$"),
+        # What ended one before it.
+        (
+            STARTED + ENDED + STARTED + "slurmctld.service: Main process exited, code=killed\n",
+            r": `scontrol ping` failed",
+        ),
+        ("", r": `scontrol ping` failed"),
+    ],
+)
+def test_a_daemon_that_died_is_not_waited_for(journal: str, told: str) -> None:
+    fake = Fake(did(RECONFIGURE), did(PING, 1), did(IS_ACTIVE, 3), did(JOURNAL, stdout=journal), timeout=100)
+    with pytest.raises(NotTakenError, match=f"^slurmctld does not answer{told}"):
         fake.controller.apply("reconfigure")
     assert (fake.steps, fake.now) == ([], 0)
 
@@ -444,7 +463,7 @@ def test_a_controller_in_charge_that_has_other_files() -> None:
 
 
 def test_a_backup_that_stays_up_does_not_speak_for_one_that_died() -> None:
-    fake = Fake(did(RESET), did(RESTART), both("DOWN", "UP"), did(IS_ACTIVE, 3))
+    fake = Fake(did(RESET), did(RESTART), both("DOWN", "UP"), did(IS_ACTIVE, 3), did(JOURNAL))
     fake.controller.among(["head0", "head1"], "head0")
     with pytest.raises(NotTakenError, match="slurmctld does not answer"):
         fake.controller.apply("restart")

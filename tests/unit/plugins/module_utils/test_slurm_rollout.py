@@ -232,7 +232,15 @@ def test_states_survive_a_run_that_was_killed(host: Host) -> None:
     died = did("scontrol ping", rc=1)
     active = did("systemctl is-active --quiet slurmctld", rc=3)
     with pytest.raises(NotTakenError):
-        host.carry_out(plan("restart"), *DRAINED, RESET, RESTART, died, active)
+        host.carry_out(
+            plan("restart"),
+            *DRAINED,
+            RESET,
+            RESTART,
+            died,
+            active,
+            did("journalctl --unit=slurmctld --lines=200 --output=cat"),
+        )
     assert host.partitions.read() == {"main": "DRAIN"}
     # By now they have been forgotten, and are not asked for.
     host.carry_out(plan("restart"), BEFORE[1], *ANEW, partitions("UP"), set_state("DRAIN"), BOTH)

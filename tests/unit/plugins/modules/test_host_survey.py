@@ -311,6 +311,22 @@ def test_entries(tmp_path: Path) -> None:
     assert survey.entries(str(tmp_path)) == ["a", "b", "c", "d", "e"]
 
 
+def test_jobs(tmp_path: Path) -> None:
+    lines = {
+        "12": "slurmstepd: [7.batch]\0node1\0",
+        "13": "slurmstepd: [7.0]",
+        "14": "slurmstepd: [31.extern]",
+        "15": "/usr/sbin/slurmd\0-D\0",
+        "16": "grep\0slurmstepd: [9.0]\0",
+        "self": "slurmstepd: [8.0]",
+    }
+    for name, line in lines.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cmdline").write_text(line)
+    (tmp_path / "17").mkdir()  # it has ended meanwhile
+    assert survey.jobs(survey.read_file, str(tmp_path)) == [7, 31]
+
+
 def test_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(munge, "key_time", lambda: 1.5)
 
@@ -376,8 +392,8 @@ def test_module(
     assert (found["people"], found["cloud_init"]) == (check, check)
     assert set(found) == {
         *("account", "architecture", "cloud_init", "conflicts", "cpus", "disks", "gpus", "groups", "head"),
-        *("kernel", "locale", "login", "loopback", "memory_mb", "munge", "noted", "packages", "people", "python"),
-        *("share", "slurm", "sshd_drop_ins", "sshd_earlier", "times", "uid"),
+        *("jobs", "kernel", "locale", "login", "loopback", "memory_mb", "munge", "noted", "packages", "people"),
+        *("python", "share", "slurm", "sshd_drop_ins", "sshd_earlier", "times", "uid"),
     }
     began, ended = found["times"]
     assert before <= began <= ended <= time.time()

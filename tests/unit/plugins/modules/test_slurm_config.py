@@ -29,6 +29,7 @@ OPTIONS: dict[str, Any] = {
     "validate": False,
     "rollback": True,
     "max_jobs_at_risk": 0,
+    "jobs": {},
     "away": [],
     "followers": [],
     "followed": False,
@@ -375,6 +376,39 @@ def test_without_an_answer_about_jobs_nothing_changes(host: Host, step: int) -> 
     with pytest.raises(CommandError):
         host.use(*LIVE, *QUEUE[:step], QUEUE[step]._replace(rc=1), **SHORTER)
     assert host.state() == before
+
+
+RUNNING: dict[str, Any] = {"jobs": {"n1": [7], "n2": [7, 31]}}
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_slurmctld_without_a_state_ends_no_job(host: Host, check_mode: bool) -> None:
+    state = host.folder / "state"
+    config = {**OPTIONS["config"], "StateSaveLocation": str(state)}
+    before = host.state()
+    for _there in range(2):  # not even the folder, and an empty one
+        with pytest.raises(RefusedError, match=r"found 2 \(7 on n1; 7, 31 on n2\).*/state, put.*at_risk\) 2$"):
+            host.use(VERSION, INACTIVE, check_mode=check_mode, config=config, **RUNNING)
+        state.mkdir(exist_ok=True)
+    assert host.state() == before
+    # One that has its state knows them.
+    (state / "clustername").touch()
+    host.use(VERSION, INACTIVE, *ANEW, *AFTER, config=config, **RUNNING)
+
+
+def test_jobs_that_may_end_with_the_state(host: Host) -> None:
+    host.use(VERSION, INACTIVE, *ANEW, *AFTER, max_jobs_at_risk=2, **RUNNING)
+
+
+def test_jobs_on_nodes_that_slurmctld_knows_are_its_own(host: Host) -> None:
+    host.deploy()
+    host.use(*LIVE, *QUEUE, *RECONFIGURED, **SHORTER, **RUNNING)
+
+
+def test_a_new_node_brings_no_jobs_along(host: Host) -> None:
+    host.deploy(**ONE_NODE)
+    with pytest.raises(RefusedError, match=r"found 2 \(7, 31 on n2\) that .* accepted: jobs that have ended"):
+        host.use(*LIVE, *QUEUE, **RUNNING)
 
 
 # --- slurmd -----------------------------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def test_one_that_runs_and_answers_nobody_starts_again(head: Head) -> None:
 
 def test_one_that_does_not_come_up(head: Head) -> None:
     with pytest.raises(NotTakenError, match="slurmctld does not answer"):
-        head.use(RESET, RESTART, ALONE, INACTIVE)
+        head.use(RESET, RESTART, ALONE, INACTIVE, did("journalctl --unit=slurmctld --lines=200 --output=cat"))
 
 
 def test_a_head_for_logins_runs_no_slurmctld(head: Head) -> None:
