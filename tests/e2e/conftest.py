@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from .cluster import Cluster
+from .cluster import Cluster, wait_for
 
 MARKS = {
     "disruptive": "changes the cluster for a while",
@@ -42,3 +44,14 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
     if not inventory:
         raise pytest.UsageError("which cluster? --ansible-inventory=PATH[,PATH...]")
     return Cluster(str(inventory))
+
+
+@pytest.fixture
+def job(cluster: Cluster) -> Iterator[str]:
+    """A job that runs on the first node all the while."""
+    node = cluster.nodes[0].node
+    job = cluster.as_user(f"sbatch --parsable -w {node} --mem=50 -o /dev/null --wrap 'sleep 900'").strip()
+    shown = wait_for(lambda: cluster.head.output(f"scontrol show job {job}"), lambda text: "JobState=RUNNING" in text)
+    assert "JobState=RUNNING" in shown
+    yield job
+    cluster.as_user(f"scancel {job}")

@@ -5,25 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from . import play
 from .cluster import Cluster, wait_for
 
 pytestmark = pytest.mark.thorough
-
-
-@pytest.fixture
-def job(cluster: Cluster) -> Iterator[str]:
-    """A job that runs on the first node."""
-    node = cluster.nodes[0].node
-    job = cluster.as_user(f"sbatch --parsable -w {node} --mem=50 -o /dev/null --wrap 'sleep 900'").strip()
-    shown = wait_for(lambda: cluster.head.output(f"scontrol show job {job}"), lambda text: "JobState=RUNNING" in text)
-    assert "JobState=RUNNING" in shown
-    yield job
-    cluster.as_user(f"scancel {job}")
 
 
 def test_the_job_runs_until_the_state_is_back(cluster: Cluster, job: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from . import play
-from .cluster import Cluster, Machine, wait_for
+from .cluster import Cluster, Machine
 
 pytestmark = pytest.mark.thorough
 
@@ -32,17 +32,6 @@ def broken(cluster: Cluster) -> Iterator[Machine]:
     node.output(BREAK)
     yield node
     node.output(f"rm -f /run/breaks-once {DROP_IN} && systemctl daemon-reload")
-
-
-@pytest.fixture
-def job(cluster: Cluster) -> Iterator[str]:
-    """A job that runs on the first node all the while."""
-    node = cluster.nodes[0].node
-    job = cluster.as_user(f"sbatch --parsable -w {node} --mem=50 -o /dev/null --wrap 'sleep 900'").strip()
-    shown = wait_for(lambda: cluster.head.output(f"scontrol show job {job}"), lambda text: "JobState=RUNNING" in text)
-    assert "JobState=RUNNING" in shown
-    yield job
-    cluster.as_user(f"scancel {job}")
 
 
 def test_all_nodes_go_back_together(cluster: Cluster, broken: Machine, job: str) -> None:
