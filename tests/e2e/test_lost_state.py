@@ -30,7 +30,5 @@ def test_the_job_runs_until_the_state_is_back(cluster: Cluster, job: str) -> Non
     shown = wait_for(lambda: head.shell.run("scontrol show job %s", job).stdout, bool)
     assert "JobState=RUNNING" in shown
     assert "Restarts=0" in shown
-    idle = wait_for(
-        lambda: cluster.slurm_nodes(), lambda nodes: not any("*" in each["State"] for each in nodes.values())
-    )
+    idle = wait_for(cluster.slurm_nodes, lambda nodes: not any("*" in each["State"] for each in nodes.values()))
     assert not [name for name, each in idle.items() if "*" in each["State"]]
