@@ -11,6 +11,7 @@ import socket
 import pytest
 
 from ..e2e import play
+from ..e2e.cluster import wait_for
 from .conftest import Lab
 
 
@@ -90,8 +91,11 @@ def test_rules_outlive_those_of_the_machine(lab: Lab, verb: str) -> None:
         node.output("systemctl start nftables")
     node.output("nft add table inet others")
     node.output(f"systemctl {verb} nftables")
+    # Its reload follows that of the other one, for which alone systemctl waits.
+    wait_for(lambda: "table inet aicluster" in node.output("nft list tables"), bool)
     tables = node.output("nft list tables").splitlines()
-    assert node.output("systemctl is-active aicluster-network") == "active"
+    active = "systemctl is-active aicluster-network"
+    assert wait_for(lambda: node.shell.run(active).rc == 0, bool)
     node.output("systemctl stop nftables; systemctl start aicluster-network")
     assert "table inet others" not in tables
     assert "table inet aicluster" in tables
