@@ -129,6 +129,20 @@ def module_runner(module: Any, environment: Mapping[str, str] | None = None) -> 
     return run
 
 
+def lenient_runner(module: Any) -> Runner:
+    """The runner of an AnsibleModule that answers with NOT_THERE for a command that is not installed.
+
+    It also finds those that are where only root's PATH leads, as Slurm's daemons and ip(8) are.
+    """
+    run = module_runner(module)
+
+    def run_if_there(argv: Sequence[str]) -> Result:
+        there = module.get_bin_path(argv[0], opt_dirs=["/usr/sbin", "/sbin"])
+        return run([there, *argv[1:]]) if there else Result(list(argv), NOT_THERE, "", "")
+
+    return run_if_there
+
+
 def bounded_runner(seconds: float) -> Runner:
     """A runner that gives up after some seconds, for tools that hang with their hardware, or are not there."""
 

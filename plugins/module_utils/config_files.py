@@ -12,12 +12,13 @@ use yet, then the files, and when the daemons use them the links move and the ma
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
 import tempfile
 import time
-from typing import Iterable, Mapping
+from typing import Iterable, Iterator, Mapping
 
 USED, PREVIOUS, EDITED = "used", "previous", "edited"
 
@@ -27,6 +28,9 @@ _ASIDE = ".aicluster-"
 _LEFT = re.compile(r"\.aicluster-[a-z0-9_]{8}")
 _ABANDONED = 60
 """Seconds after which nobody is at work any more on what is written aside."""
+
+PATIENCE = 600.0
+"""Seconds that a change waits for another one; slurmctld and the nodes have a minute each to follow one."""
 
 
 class ConfigFiles:
@@ -116,6 +120,34 @@ class ConfigFiles:
             for name in os.listdir(folder):
                 if name.startswith(_ASIDE):
                     os.unlink(os.path.join(folder, name))
+
+
+@contextlib.contextmanager
+def alone(folder: str, seconds: float = PATIENCE) -> Iterator[None]:
+    """One change at a time of what is in a folder, which need not be there yet.
+
+    Else a second run would take the work of the first one for that of a run that was killed, and finish it. Raises
+    TimeoutError after `seconds`. The lock ends with its process, and is no file.
+    """
+    if not os.path.isdir(folder):
+        yield
+        return
+    handle, end = os.open(folder, os.O_RDONLY), time.monotonic() + seconds
+    try:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise TimeoutError(
+                        f"{folder}: found another run that changes it, for {seconds:g} s now; accepted: this run again"
+                        " once that one has ended"
+                    ) from None
+                time.sleep(0.2)
+        yield
+    finally:
+        os.close(handle)
 
 
 def install(folder: str, state_path: str, texts: Mapping[str, str]) -> None:

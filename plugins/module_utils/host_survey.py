@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a host is and has, as far as a cluster needs to know. Reads only.
 
-Sources: hosts(5), proc(5), filesystems(5), os-release(5), ip(8), systemd-detect-virt(1), nvidia-smi(1), slurmd(8).
+Sources: hosts(5), proc(5), filesystems(5), os-release(5), ip(8), systemd-detect-virt(1), nvidia-smi(1).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 from contextlib import suppress
 from typing import Any, Callable, Mapping, NamedTuple
 
-from ansible_collections.aicluster.slurm.plugins.module_utils import munge, slurm_generations
+from ansible_collections.aicluster.slurm.plugins.module_utils import munge, slurm_generations, slurmd
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Runner
 from ansible_collections.aicluster.slurm.plugins.module_utils.packages import Package
 
@@ -31,7 +31,6 @@ IP_ADDRESSES = ["ip", "-4", "-json", "address"]
 # The address that packets to elsewhere come from; none is sent.
 IP_DEFAULT = ["ip", "-4", "-json", "route", "get", "8.8.8.8"]
 CONTAINER = ["systemd-detect-virt", "--container"]
-SLURMD = ["slurmd", "-C"]
 SLURMCTLD = ["systemctl", "is-active", "slurmctld"]
 NVIDIA = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
 
@@ -224,19 +223,7 @@ def slurm(run: Runner, there: Mapping[str, Package]) -> dict[str, Any]:
     daemons = [there[name].version for name in ("slurmctld", "slurmd", "slurm-client") if name in there]
     return {
         "release": slurm_version(daemons[0]) if daemons else "",
-        "slurmd": slurmd(run) if "slurmd" in there else {},
-    }
-
-
-def slurmd(run: Runner) -> dict[str, Any]:
-    """What slurmd says of the hardware, and its version."""
-    hardware = run(SLURMD)
-    version = run(["slurmd", "-V"]).stdout.split()
-    return {
-        "rc": hardware.rc,
-        "stdout": hardware.stdout,
-        "stderr": hardware.stderr,
-        "version": version[-1] if version else "",
+        "slurmd": slurmd.said(run),
     }
 
 

@@ -9,7 +9,7 @@ import re
 import time
 from typing import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-from ansible_collections.aicluster.slurm.plugins.module_utils import scontrol
+from ansible_collections.aicluster.slurm.plugins.module_utils import scontrol, slurm_failures
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Result, Runner, require
 from ansible_collections.aicluster.slurm.plugins.module_utils.host_reach import Target, unreachable
 
@@ -189,11 +189,12 @@ class Controller:
     def wait_for_answer(self) -> None:
         """Wait until the daemon answers; NotTakenError when it does not in time."""
         said = ""
-        for _look in self._looks():
+        # In a small cluster it takes 0.1 s.
+        for _look in self._looks(pause=0.125):
             result = self.run(PING)
             if self._up(result):
                 return
-            said = scontrol.explain(result)
+            said = slurm_failures.explain(result)
             if not self.is_active():
                 said = last_fatal(self.run(JOURNAL).stdout) or said
                 break

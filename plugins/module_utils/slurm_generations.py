@@ -84,6 +84,16 @@ def take(folder: str, generation: Generation) -> None:
     keep_number(folder, generation.number)
 
 
+def keep_store(folder: str, store: Mapping[str, Any], write: bool) -> tuple[str, str]:
+    """Keep what is known of the nodes: the text before, and from now on. Without `write` nothing is kept."""
+    path = os.path.join(folder, STORE)
+    before, after = _read(path), json.dumps(store, indent=4, sort_keys=True) + "\n"
+    if write and before != after:
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        _write(path, after, 0o644)
+    return before, after
+
+
 def own_key(folder: str) -> str:
     """The key of the heads; empty where there is none yet."""
     return _read(os.path.join(folder, KEY)).strip()

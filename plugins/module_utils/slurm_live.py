@@ -11,7 +11,7 @@ import re
 import time
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
-from ansible_collections.aicluster.slurm.plugins.module_utils import scontrol
+from ansible_collections.aicluster.slurm.plugins.module_utils import scontrol, slurm_failures
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result, Runner, require
 from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import (
     USED,
@@ -67,7 +67,7 @@ def look(
         if answering:
             break
         if clock() > end:
-            raise NoAnswerError(f"slurmctld runs, but does not answer: {scontrol.explain(answers[0][0])}")
+            raise NoAnswerError(f"slurmctld runs, but does not answer: {slurm_failures.explain(answers[0][0])}")
         sleep(0.5)
     matches, ask, texts, shown = next((answer for answer in answering if answer[0]), answering[0])
     # The hash is of slurm.conf alone.

@@ -319,7 +319,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    params, run = module.params, module_runner(module)
+    params, run = module.params, module_runner(module, units.ENVIRONMENT)
     note = None if module.check_mode else params["note"]
     looked_at = [each["path"] for kind in ("folders", "files", "links", "blocks") for each in params[kind]]
     looked_at += [*(each["like"] for each in params["files"] if each["like"]), *params["absent"]]

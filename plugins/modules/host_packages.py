@@ -95,6 +95,12 @@ upgradable:
   elements: str
   returned: success
   sample: [linux-image-amd64]
+slurmd:
+  description:
+    - What slurmd, which may have come with them, says of the hardware, as M(aicluster.slurm.host_survey) tells it. To
+      ask it afterwards would be a round trip more. Empty where it is not installed.
+  type: dict
+  returned: success
 commands:
   description: The commands that changed something, in order.
   type: list
@@ -104,8 +110,12 @@ commands:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aicluster.slurm.plugins.module_utils import packages
-from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, module_runner
+from ansible_collections.aicluster.slurm.plugins.module_utils import packages, slurmd
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
+    CommandError,
+    lenient_runner,
+    module_runner,
+)
 
 
 def main() -> None:
@@ -152,6 +162,7 @@ def main() -> None:
             after = packages.query(run)
         elif params["upgrade"] != "none":
             upgradable = packages.upgradable(run)
+        hardware = slurmd.said(lenient_runner(module))
     except (ValueError, OSError, CommandError) as error:
         module.fail_json(msg=f"host_packages: {error}")
     module.exit_json(
@@ -163,6 +174,7 @@ def main() -> None:
         missing=missing,
         installed=params["name"],
         upgradable=upgradable,
+        slurmd=hardware,
         commands=commands,
         diff={
             "before": "",

@@ -97,7 +97,7 @@ attributes:
   facts:
     description: Sets C(distribution), C(distribution_version), C(distribution_major_version), C(hostname),
       C(all_ipv4_addresses), C(default_ipv4) with its C(address), C(virtualization_tech_guest) of a container,
-      C(ssh_host_key_ed25519_public), and C(cluster_ssh_key), see M(aicluster.slurm.cluster_key).
+      C(ssh_host_key_ed25519_public), and C(cluster_ssh_key), see M(aicluster.slurm.host_users).
     support: full
   idempotent:
     description: Changes nothing.
@@ -151,7 +151,6 @@ import os
 import platform
 import time
 from functools import partial
-from typing import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aicluster.slurm.plugins.module_utils import (
@@ -163,7 +162,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils import (
     ssh,
     sshd,
 )
-from ansible_collections.aicluster.slurm.plugins.module_utils.command import NOT_THERE, Result, module_runner
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import lenient_runner
 from ansible_collections.aicluster.slurm.plugins.module_utils.host_survey import disk_size, in_time, read_file
 
 DISK_SECONDS = 5.0
@@ -205,20 +204,15 @@ def main() -> None:
         supports_check_mode=True,
     )
     began = time.time()
-    params, run = module.params, module_runner(module)
-
-    def run_if_there(argv: Sequence[str]) -> Result:
-        # Slurm's daemons and ip are where only root's PATH leads.
-        there = module.get_bin_path(argv[0], opt_dirs=["/usr/sbin", "/sbin"])
-        return run([there, *argv[1:]]) if there else Result(list(argv), NOT_THERE, "", "")
+    params, run = module.params, lenient_runner(module)
 
     try:
-        head = host_survey.head(run_if_there, read_file, params["state_path"]) if params["state_path"] else {}
+        head = host_survey.head(run, read_file, params["state_path"]) if params["state_path"] else {}
     except ValueError as error:
         module.fail_json(msg=str(error))
     share, account = params["share"], host_survey.Account(**params["account"])
     # Where there is no dpkg nothing is found; that the distribution is none of ours is said by role preflight.
-    there = packages.parse(run_if_there(packages.QUERY).stdout)
+    there = packages.parse(run(packages.QUERY).stdout)
     installed, asked = packages.installed(there), params["packages"]
     lacking = packages.lacking(there, asked["needed"], asked["held"], asked["hold"])
     wanted = [*asked["needed"], *asked["perhaps"]]
@@ -227,7 +221,7 @@ def main() -> None:
     users, groups = host_survey.users_and_groups(account)
     module.exit_json(
         changed=False,
-        ansible_facts={**host_survey.facts(run_if_there, read_file), **ssh.facts(read_file, owner=account.uid)},
+        ansible_facts={**host_survey.facts(run, read_file), **ssh.facts(read_file, owner=account.uid)},
         survey={
             "architecture": platform.machine(),
             "python": platform.python_version(),
@@ -237,14 +231,14 @@ def main() -> None:
             "memory_mb": host_survey.memory_mb(read_file("/proc/meminfo")),
             "disks": in_time({path: partial(disk_size, path) for path in params["paths"]}, DISK_SECONDS),
             "kernel": host_survey.kernel_abilities(read_file),
-            "gpus": host_survey.gpus(run_if_there, read_file),
-            "slurm": host_survey.slurm(run_if_there, installed),
+            "gpus": host_survey.gpus(run, read_file),
+            "slurm": host_survey.slurm(run, installed),
             "packages": {
                 "there": [name for name in wanted if name not in not_there],
                 "lacking": lacking,
                 "strangers": packages.matching(installed, asked["strangers"]),
             },
-            "munge": munge.key_in_use(run_if_there),
+            "munge": munge.key_in_use(run),
             "sshd_drop_ins": sshd.reads_drop_ins(read_file(sshd.CONFIG)),
             "sshd_earlier": sshd.earlier(read_file),
             "cloud_init": os.path.exists(host_survey.CLOUD_HOSTS),
@@ -257,7 +251,7 @@ def main() -> None:
             # Nobody looks into what is mounted: a dead server would hold that up for ever.
             "share": {"source": source, "fstype": fstype, "hides": [] if source else host_survey.entries(share)},
             "head": head,
-            "noted": noted.standing(run_if_there),
+            "noted": noted.standing(run),
             "loopback": host_survey.loopback_names(read_file("/etc/hosts")),
             # For the action plugin
             "times": [began, time.time()],

@@ -118,6 +118,21 @@ options:
         module warns of that.
     type: path
     default: /var/lib/aicluster/people
+  key_owner:
+    description:
+      - A user who has an ed25519 key of this host's own, named C(key_) and the host's name, which nobody else can read.
+      - It lies off the share, because on a shared home every host could use the keys of all.
+      - A key that is there is not replaced; where its public half is gone, that is worked out again, and one of
+        another user is given to this one. The private key does not leave the host.
+    type: str
+  key_anew:
+    description: Whether that key is made anew, and the one from before removed.
+    type: bool
+    default: false
+  key_folder:
+    description: Where that key is.
+    type: path
+    default: /etc/ssh/cluster
   report_jobs:
     description: Whether Slurm is asked for jobs of those who are locked or absent; they run on.
     type: bool
@@ -128,6 +143,10 @@ attributes:
     support: full
   diff_mode:
     description: Says what differs, and never shows a password.
+    support: full
+  facts:
+    description:
+      - With O(key_owner), sets C(cluster_ssh_key) with C(path) and C(public), and C(ssh_host_key_ed25519_public).
     support: full
   idempotent:
     description: Changes nothing when everything is as it should be.
@@ -205,7 +224,7 @@ from functools import lru_cache
 from typing import Any, Callable, Collection, Mapping, NamedTuple, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aicluster.slurm.plugins.module_utils import accounts, passwords, people
+from ansible_collections.aicluster.slurm.plugins.module_utils import accounts, passwords, people, ssh
 from ansible_collections.aicluster.slurm.plugins.module_utils.accounts import (
     ABSENT,
     LOCKED,
@@ -394,6 +413,17 @@ def carry_out(plan: Plan, run: Runner) -> tuple[list[str], set[str]]:
     return failed, homeless
 
 
+def own_key(run: Runner, params: Mapping[str, Any], check_mode: bool, failed: list[str]) -> ssh.Outcome:
+    """Have the user's key of this host's own, by the options for it; `failed` hears of a failure."""
+    outcome, owner = ssh.Outcome([], [], {}), params["key_owner"]
+    if owner:
+        try:
+            outcome = ssh.have_key(run, params["key_folder"], owner, params["key_anew"], check_mode)
+        except (KeyError, ValueError, OSError, CommandError) as error:
+            failed.append(f"key of {owner}: {error}")
+    return outcome._replace(found=[f"key of {owner}: {text}" for text in outcome.found])
+
+
 def remember(path: str, pairs: Mapping[str, Pair], known: set[str]) -> None:
     """Note passwords that are right. Raises OSError."""
     before = read_whole(path)
@@ -441,6 +471,9 @@ def main() -> None:
             },
             "keys_folder": {"type": "path", "default": "/etc/ssh/authorized_keys.d", "no_log": False},
             "record": {"type": "path", "default": people.RECORD},
+            "key_owner": {"type": "str", "no_log": False},
+            "key_anew": {"type": "bool", "default": False, "no_log": False},
+            "key_folder": {"type": "path", "default": ssh.FOLDER, "no_log": False},
             "report_jobs": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -478,6 +511,7 @@ def main() -> None:
             # What chpasswd left as it was is none that is known to be right.
             wrong = {name for name in plan.passwords if after.get(name) == before.get(name)}
             remember(verified, {name: pair for name, pair in after.items() if name not in wrong}, known)
+        key = own_key(run, params, module.check_mode, failed)
         # A package may bring it in the real run.
         failed += [] if module.check_mode else without_shell(users)
     except (AccountsError, ValueError, OSError, CommandError) as error:
@@ -501,18 +535,19 @@ def main() -> None:
             f"user {keeper}: authorized_keys is not in the list any more, so the keys stay as they are;"
             " an empty list takes them away"
         )
-    findings = [step.finding for step in plan.steps]
+    findings = [*(step.finding for step in plan.steps), *key.found]
     changed_files = [*plan.revoked, *plan.admitted, *record]
     files = [difference.wanted.path for difference in changed_files]
     result = {
         "changed": bool(findings or files),
         "found": [*findings, *files],
-        "commands": [step.command for step in plan.steps],
+        "commands": [*(step.command for step in plan.steps), *key.commands],
         "left": sorted(left),
         "waiting": sorted(busy),
         "keyed": [user.name for user in users if user.state == PRESENT and user.keys is not None],
         "kept": kept,
         "jobs": jobs,
+        "ansible_facts": key.facts,
         "diff": [
             *([{"header": "accounts", "before": "\n".join([*findings, ""]), "after": ""}] if findings else []),
             *(

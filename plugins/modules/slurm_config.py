@@ -23,7 +23,7 @@ description:
   - Files that a person broke by hand are put right from the copy of what is in use; what was in them is kept beside it.
   - Where slurmdbd comes to a cluster of Slurm 23.11 or later that had none, slurmctld is stopped and the id that it had
     made up for the cluster removed, because it would end with a mismatch otherwise.
-  - A run that is killed in between is finished by the next one.
+  - A run that is killed in between is finished by the next one. While another run changes the files, this one waits.
   - Of several controllers this one takes over from one that controls the cluster and is out of reach, because that one
     would go on with its own files.
 requirements:
@@ -117,6 +117,16 @@ options:
     description: The folder of Slurm's configuration files.
     type: path
     default: /etc/slurm
+  store:
+    description:
+      - The node store, what is known of the nodes from this run on, for C(nodes.json) in O(state_path).
+      - With O(state=present) it is written first, because it is true whatever becomes of the configuration.
+    type: dict
+  store_read:
+    description:
+      - The node store as it was read before O(nodes) were put together. Where C(nodes.json) has changed since then,
+        another run has made nodes known that O(nodes) may lack, and nothing is changed.
+    type: dict
   state_path:
     description: The folder for the files that were in use before, and the mark of files that are not in use yet.
     type: path
@@ -277,7 +287,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
     module_runner,
     require,
 )
-from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import ConfigFiles
+from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import ConfigFiles, alone
 from ansible_collections.aicluster.slurm.plugins.module_utils.scontrol import ScontrolError
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import (
     PING,
@@ -578,9 +588,25 @@ def for_the_others(module: AnsibleModule, texts: Mapping[str, str], location: st
     return {"changed": changed, "warnings": warnings, **(told if module.params["followed"] else {})}
 
 
+def keep_store(module: AnsibleModule) -> list[dict[str, str]]:
+    """Keep what is known of the nodes; what that changes, as Ansible shows it. Raises RefusedError and OSError."""
+    params = module.params
+    path = os.path.join(params["state_path"], slurm_generations.STORE)
+    if params["store_read"] is not None and Note(path).read() not in (params["store_read"], params["store"]):
+        raise RefusedError(
+            f"{path}: found what another run has written since this one read it; accepted: this run again"
+        )
+    if params["store"] is None or params["state"] != "present":
+        return []
+    texts = slurm_generations.keep_store(params["state_path"], params["store"], not module.check_mode)
+    return [_difference(path, *texts)] if texts[0] != texts[1] else []
+
+
 def run_module(module: AnsibleModule, run: Runner) -> dict[str, Any]:
     """Follow the plan, and tell further heads; what it gives back is the result."""
+    known = keep_store(module)
     result, texts, case = configure(module, run)
+    result.update(changed=result["changed"] or bool(known), diff=[*known, *result["diff"]])
     now, before = shared_state(case.wanted), shared_state(case.in_use)
     if module.params["state"] != "planned" and (module.params["followed"] or before not in ("", now)):
         told = for_the_others(module, texts, now, before)
@@ -664,6 +690,8 @@ def main() -> None:
             "max_jobs_at_risk": {"type": "int", "default": 0},
             "jobs": {"type": "dict", "default": {}},
             "path": {"type": "path", "default": "/etc/slurm"},
+            "store": {"type": "dict"},
+            "store_read": {"type": "dict"},
             "state_path": {"type": "path", "default": "/var/lib/aicluster"},
             "away": {"type": "list", "elements": "str", "default": []},
             "followers": {"type": "list", "elements": "str", "default": []},
@@ -674,12 +702,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result = run_module(module, module_runner(module))
+        with alone(module.params["path"]):
+            result = run_module(module, module_runner(module))
     except ConfigError as error:
         module.fail_json(msg=str(error), findings=error.findings)
     except RefusedError as error:
         module.fail_json(msg=str(error), **error.facts)
-    except (ReadError, ScontrolError, NoAnswerError, NotTakenError, CommandError) as error:
+    except (ReadError, ScontrolError, NoAnswerError, NotTakenError, CommandError, TimeoutError) as error:
         module.fail_json(msg=str(error))
     for warning in result.pop("warnings"):
         module.warn(warning)

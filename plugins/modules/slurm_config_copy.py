@@ -96,7 +96,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.aicluster.slurm.plugins.module_utils import slurm_generations, slurm_plan
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import CommandError, Runner, module_runner
-from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import ConfigFiles, install
+from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import ConfigFiles, alone, install
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_apply import Controller, NotTakenError
 from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_validate import hostname
 
@@ -162,7 +162,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result = run_module(module, module_runner(module))
+        with alone(module.params["path"]):
+            result = run_module(module, module_runner(module))
     except (NotTakenError, CommandError, OSError) as error:
         module.fail_json(msg=f"slurm_config_copy: {error}")
     module.exit_json(**result)

@@ -163,7 +163,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aicluster.slurm.plugins.module_utils import scontrol
+from ansible_collections.aicluster.slurm.plugins.module_utils import scontrol, slurm_failures, slurm_node
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
     CommandError,
     Result,
@@ -172,7 +172,8 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
     require,
 )
 from ansible_collections.aicluster.slurm.plugins.module_utils.hostlist import HostlistError, expand, fold_sorted
-from ansible_collections.aicluster.slurm.plugins.module_utils.scontrol import Job, Node, ScontrolError, Wanted
+from ansible_collections.aicluster.slurm.plugins.module_utils.scontrol import Job, Node, ScontrolError
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_node import Wanted
 
 PAUSE = 2
 """Seconds between two looks at the jobs."""
@@ -192,9 +193,9 @@ def wanted_of(params: dict[str, Any]) -> Wanted:
     if reason is not None:
         if state not in ("drained", "down", "rebooted"):
             raise ScontrolError(f"reason: found one with state {state}; accepted with drained, down and rebooted")
-        reason = scontrol.check_reason(reason)
+        reason = slurm_node.check_reason(reason)
     for option in ("comment", "extra"):
-        scontrol.check_text(option, params[option] or "")
+        slurm_node.check_text(option, params[option] or "")
     if params["weight"] is not None and not 0 <= params["weight"] < 2**32 - 1:
         raise ScontrolError(f"weight: found {params['weight']}; accepted: 0 to {2**32 - 2}")
     for feature in params["features"] or []:
@@ -235,7 +236,7 @@ class Nodes:
 
     def plan(self, there: dict[str, Node]) -> dict[str, list[list[str]]]:
         """The commands by node, for the nodes that differ."""
-        plan = {name: scontrol.commands(self.wanted, name, there.get(name)) for name in self.names}
+        plan = {name: slurm_node.commands(self.wanted, name, there.get(name)) for name in self.names}
         return {name: argvs for name, argvs in plan.items() if argvs}
 
     def check_creation(self) -> None:
@@ -253,7 +254,7 @@ class Nodes:
                 self.commands.append(argv)
                 result = self.run(argv)
                 if result.rc != 0:
-                    cause = scontrol.cause_of(result)
+                    cause = slurm_failures.cause_of(result)
                     if cause and cause.general:
                         raise CommandError(result)
                     failed[name] = result
@@ -269,7 +270,7 @@ class Nodes:
     def _complaint(failed: Result | None, node: Node | None) -> str:
         """Why a node is not as wanted after all."""
         if failed:
-            return scontrol.explain(failed)
+            return slurm_failures.explain(failed)
         if node is None:
             return "slurmctld took the command, and does not show the node"
         return f"slurmctld took the command, and the node is {node.state} {node.current_reason}".rstrip()
@@ -280,7 +281,7 @@ class Nodes:
         while names:
             late = time.monotonic() >= end
             result = self.run(scontrol.jobs_argv(names))
-            cause = scontrol.cause_of(result)
+            cause = slurm_failures.cause_of(result)
             if late or not (cause and cause.general):
                 jobs = scontrol.parse_jobs(require(result).stdout)
                 if not jobs:
@@ -315,7 +316,7 @@ def manage(nodes: Nodes, wait_timeout: int | None, check_mode: bool) -> dict[str
         nodes.check_creation()
     if check_mode:
         nodes.commands += [argv for argvs in plan.values() for argv in argvs]
-        after = scontrol.expected(wanted, nodes.names, before)
+        after = slurm_node.expected(wanted, nodes.names, before)
     else:
         if wait_timeout is not None and wanted.state == "absent":
             nodes.wait(list(before), wait_timeout)
@@ -326,7 +327,7 @@ def manage(nodes: Nodes, wait_timeout: int | None, check_mode: bool) -> dict[str
         "changed": bool(plan),
         "before": views(before),
         "after": views(after),
-        "kept": {name: node.current_reason for name, node in before.items() if scontrol.is_kept(wanted, node)},
+        "kept": {name: node.current_reason for name, node in before.items() if slurm_node.is_kept(wanted, node)},
         "commands": nodes.commands,
         "diff": {
             when: views({name: there[name] for name in plan if name in there})
@@ -384,7 +385,7 @@ def main() -> None:
     except NodeError as error:
         module.fail_json(msg=f"slurm_node: {error}", **facts, **error.facts)
     except CommandError as error:
-        module.fail_json(msg=f"slurm_node: {scontrol.explain(error.result)}", **facts)
+        module.fail_json(msg=f"slurm_node: {slurm_failures.explain(error.result)}", **facts)
     for name, reason in result["kept"].items():
         module.warn(f"{name} was left alone, somebody else took it out of service: {reason}")
     module.exit_json(**result)

@@ -15,10 +15,10 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import Com
 from ansible_collections.aicluster.slurm.plugins.module_utils.scontrol import (
     Node,
     ScontrolError,
-    explain,
     parse_version,
     read_nodes,
 )
+from ansible_collections.aicluster.slurm.plugins.module_utils.slurm_failures import explain
 
 from .hosts import is_address
 from .inventory import OWN_GROUPS, Inventory, InventoryError, checked, refusal, safe_group, short

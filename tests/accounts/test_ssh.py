@@ -98,3 +98,27 @@ def test_every_pair_on_demand_and_lines_of_hosts_that_are_away_stay(lab: Lab) ->
     assert back.rc == 0, back.said
     assert reach(lab, "node1", "head0")[0] == 255
     assert "key_node1" not in head.output(f"cat {files}")
+
+
+def test_keys_are_made_anew_on_demand(lab: Lab) -> None:
+    def fingerprints() -> dict[str, str]:
+        return {
+            machine.name: machine.output(f"ssh-keygen -lf /etc/ssh/cluster/key_{machine.name}.pub").split()[1]
+            for machine in lab.cluster.machines
+        }
+
+    before = fingerprints()
+    admitted = lab.host("node1").output(f"cat /etc/ssh/authorized_keys.d/{lab.cluster.user}")
+    preview = lab.play({"common_ssh_new_keys": True}, "--check")
+    assert (preview.rc, fingerprints()) == (0, before), preview.printed
+    run = lab.play({"common_ssh_new_keys": True})
+    assert run.rc == 0, run.printed
+    after = fingerprints()
+    assert not set(before.values()) & set(after.values())
+    now = lab.host("node1").output(f"cat /etc/ssh/authorized_keys.d/{lab.cluster.user}")
+    assert len(now.splitlines()) == len(admitted.splitlines())
+    test_pairs(lab)
+    again = lab.play({})
+    assert (again.rc, again.changed, fingerprints()) == (0, 0, after), again.printed
+    # The log of a run ends with its recap.
+    assert "PLAY RECAP" in "".join(again.logged.splitlines(keepends=True)[-len(lab.cluster.machines) - 3 :])

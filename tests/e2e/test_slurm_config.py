@@ -135,6 +135,13 @@ def as_before(running: Running) -> Iterator[None]:
     assert not result.get("failed"), result["msg"]
 
 
+def test_one_run_waits_for_another(running: Running) -> None:
+    assert running.head.shell.run("setsid --fork flock /etc/slurm sleep 8 </dev/null >/dev/null 2>&1").rc == 0
+    began = time.monotonic()
+    result = running.module.run("slurm_config", running.base)
+    assert (result.get("changed"), time.monotonic() - began > 4) == (False, True), result
+
+
 def test_what_the_role_wrote_is_no_change(running: Running) -> None:
     result = running.module.run("slurm_config", running.base)
     assert (result["changed"], result["plan"]["action"], result["commands"]) == (False, "none", [])

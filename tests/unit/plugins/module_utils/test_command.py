@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
     Result,
     bounded_runner,
     execute,
+    lenient_runner,
     module_runner,
     require,
 )
@@ -24,10 +26,13 @@ ARGV = ["scontrol", "reconfigure"]
 
 
 class FakeModule:
-    """Has the one method of AnsibleModule that the runner uses."""
+    """Has the methods of AnsibleModule that the runners use."""
 
     def fail_json(self, **result: Any) -> None:
         raise SystemExit(result["msg"])
+
+    def get_bin_path(self, name: str, opt_dirs: list[str]) -> str | None:
+        return shutil.which(name) or shutil.which(name, path=os.pathsep.join(opt_dirs))
 
 
 def test_module_runner() -> None:
@@ -86,6 +91,16 @@ def test_require_says_what_the_command_said(stdout: str, stderr: str, said: str)
         require(result)
     assert str(caught.value) == f"`scontrol reconfigure` failed (rc=1): {said}"
     assert caught.value.result is result
+
+
+def test_lenient_runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "sinfo"
+    tool.write_text("#!/bin/sh\necho $#\n", encoding="utf-8")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    run = lenient_runner(FakeModule())
+    assert run(["sinfo", "-N"]) == Result([str(tool), "-N"], 0, "1\n", "")
+    assert run(["sinfo-none", "-N"]) == Result(["sinfo-none", "-N"], NOT_THERE, "", "")
 
 
 def test_bounded_runner() -> None:

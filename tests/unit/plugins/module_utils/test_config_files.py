@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils import config_files
-from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import EDITED, ConfigFiles
+from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import EDITED, ConfigFiles, alone
 
 NAMES = ("gres.conf", "slurm.conf")
 OLD = {"gres.conf": "old gres\n", "slurm.conf": "old slurm\n"}
@@ -299,3 +301,19 @@ def test_killed_at_every_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         change.run(folder)
         change.check_finished(again(folder, *change.wanted))
     assert lives > change.effects
+
+
+def test_one_change_at_a_time(tmp_path: Path) -> None:
+    """Also of another process: the lock of one that is killed goes with it."""
+    script = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), 2); print(flush=True); sys.stdin.read()"
+    argv = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        other.stdout.readline()
+        with pytest.raises(TimeoutError, match=rf"^{tmp_path}: found another run"), alone(str(tmp_path), 0.3):
+            raise AssertionError
+        other.kill()
+    with alone(str(tmp_path), 5), pytest.raises(TimeoutError), alone(str(tmp_path), 0):
+        raise AssertionError
+    with alone(str(tmp_path / "none"), 0), alone(str(tmp_path / "none"), 0):
+        pass

@@ -17,16 +17,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.scontrol import (
     OURS,
     SLURM,
     Job,
-    Node,
     ScontrolError,
-    Wanted,
-    cause_of,
-    check_reason,
-    check_text,
-    commands,
-    expected,
-    explain,
-    is_kept,
     jobs_argv,
     parse_jobs,
     parse_nodes_json,
@@ -34,17 +25,15 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.scontrol import (
     parse_version,
     read_nodes,
     reason_owner,
-    update_argv,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nodes import node
 
 CASES = settings(derandomize=True, max_examples=1000, deadline=None)
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 JSON = {"22.05": "sinfo.json", "24.11": "scontrol_show_nodes.json"}
 VERSIONS = pytest.mark.parametrize("version", list(JSON))
-
-NODE = Node("n1", "IDLE", frozenset(), "", "", 10, (), (), "", "", "24.11.5", None, "")
 
 
 def read(version: str, name: str) -> str:
@@ -52,12 +41,6 @@ def read(version: str, name: str) -> str:
 
 
 RECORD = json.loads(read("24.11", JSON["24.11"]))["nodes"][3]
-
-
-def node(state: str = "IDLE", reason: str = "", user: str = "root", **values: Any) -> Node:
-    """A node in a state as scontrol writes it."""
-    base, *flags = state.split("+")
-    return replace(NODE, base=base, flags=frozenset(flags), reason=reason, reason_user=user, **values)
 
 
 @pytest.fixture
@@ -317,234 +300,3 @@ def test_holder(state: str, reason: str, user: str, holder: str | None) -> None:
     found = node(state, reason, user)
     assert found.holder == holder
     assert found.current_reason == (reason if holder else "")
-
-
-def test_the_mark_is_put_once() -> None:
-    assert check_reason("new switches") == "aicluster: new switches"
-    assert check_reason("aicluster: new switches") == "aicluster: new switches"
-    assert check_reason('it\'s a "fan", ü €') == 'aicluster: it\'s a "fan", ü €'
-
-
-@pytest.mark.parametrize("text", ["", " ", '"x', "x'", '"', "two\nlines", "tab\t", "\x1b[31m", "\udc80"])
-def test_reasons_that_slurm_would_garble(text: str) -> None:
-    with pytest.raises(ScontrolError, match=r"^reason: found"):
-        check_reason(text)
-
-
-def test_text() -> None:
-    assert check_text("comment", "") == ""
-    assert check_text("comment", '"on" loan') == '"on" loan'
-    with pytest.raises(ScontrolError, match=r"^comment: found"):
-        check_text("comment", "two\nlines")
-
-
-# --- commands ---------------------------------------------------------------------------------------------------------
-
-DRAIN = Wanted("drained", "aicluster: x")
-DOWN = Wanted("down", "aicluster: x")
-ON = Wanted("powered_up")
-OFF = Wanted("powered_down")
-TELL_DRAIN = ["State=DRAIN", "Reason=aicluster: x"]
-TELL_DOWN = ["State=DOWN", "Reason=aicluster: x"]
-KEPT = "kept"
-
-
-@pytest.mark.parametrize(
-    ("wanted", "found", "told"),
-    [
-        (DRAIN, node("MIXED"), TELL_DRAIN),
-        (DRAIN, node("IDLE", "aicluster: x"), TELL_DRAIN),
-        (DRAIN, node("MIXED+DRAIN", "aicluster: x"), []),
-        (DRAIN, node("DOWN+DRAIN", "aicluster: x : Not responding", "slurm"), []),
-        (DRAIN, node("IDLE+DRAIN", "aicluster: other"), TELL_DRAIN),
-        (DRAIN, node("DOWN", "Not responding", "slurm"), TELL_DRAIN),
-        (DRAIN, node("IDLE+DRAIN", "Low socket*core*thread count, Low CPUs", "slurm"), KEPT),
-        (DRAIN, node("IDLE+DRAIN", "bad fan"), KEPT),
-        (DRAIN, node("DOWN", "bad fan"), KEPT),
-        (replace(DRAIN, force_reason=True), node("IDLE+DRAIN", "bad fan"), TELL_DRAIN),
-        (DOWN, node("MIXED"), TELL_DOWN),
-        (DOWN, node("DOWN", "aicluster: x"), []),
-        (DOWN, node("DOWN", "Not responding", "slurm"), TELL_DOWN),
-        (DOWN, node("IDLE+DRAIN", "aicluster: x"), TELL_DOWN),
-        (DOWN, node("IDLE+DRAIN", "bad fan"), KEPT),
-        (Wanted("resumed"), node("MIXED"), []),
-        (Wanted("resumed"), node("IDLE", "bad fan"), []),
-        (Wanted("resumed"), node("IDLE+DRAIN", "aicluster: other"), ["State=RESUME"]),
-        (Wanted("resumed"), node("DOWN+NOT_RESPONDING", "bad fan : Not responding", "slurm"), ["State=RESUME"]),
-        (Wanted("resumed"), node("IDLE+DRAIN", "Low socket*core*thread count, Low CPUs", "slurm"), ["State=RESUME"]),
-        (Wanted("resumed"), node("IDLE+DRAIN", "bad fan"), KEPT),
-        (Wanted("resumed", force_reason=True), node("IDLE+FAIL", "bad fan"), ["State=RESUME"]),
-        (Wanted("idle"), node("IDLE"), []),
-        (Wanted("idle"), node("DOWN", "aicluster: x"), ["State=IDLE"]),
-        (Wanted("idle"), node("DOWN", "bad fan"), KEPT),
-        (OFF, node("IDLE"), ["State=POWER_DOWN"]),
-        (OFF, node("IDLE+POWER_DOWN"), []),
-        (OFF, node("IDLE+POWERING_DOWN"), []),
-        (OFF, node("IDLE+POWERED_DOWN"), []),
-        # 22.05 takes a drain away when it powers down.
-        (OFF, node("IDLE+DRAIN", "bad fan"), KEPT),
-        (ON, node("IDLE"), []),
-        (ON, node("IDLE+POWERED_DOWN"), ["State=POWER_UP"]),
-        (ON, node("IDLE+POWERED_DOWN+POWER_UP"), []),
-        (ON, node("IDLE+POWERING_UP+POWER_DOWN"), []),
-        (Wanted("present"), node("IDLE+DRAIN", "bad fan"), []),
-        (Wanted(weight=10, comment="", extra="", features=()), node(), []),
-        (Wanted(weight=0), node(), ["Weight=0"]),
-        (Wanted(comment="c", extra="e"), node(), ["Comment=c", "Extra=e"]),
-        (Wanted(comment="", extra=""), node(comment="c", extra="e"), ["Comment=", "Extra="]),
-        (Wanted(features=("b", "a")), node(features=("a", "b"), active_features=("b", "a")), []),
-        (
-            Wanted(features=("a", "b")),
-            node(features=("a", "b"), active_features=("a",)),
-            ["AvailableFeatures=a,b", "ActiveFeatures=a,b"],
-        ),
-        (Wanted(features=()), node(features=("a",)), ["AvailableFeatures=", "ActiveFeatures="]),
-        (replace(DRAIN, weight=5), node(), ["Weight=5", *TELL_DRAIN]),
-        # A description is not a state.
-        (replace(DRAIN, weight=5), node("IDLE+DRAIN", "bad fan"), ["Weight=5"]),
-    ],
-)
-def test_updates(wanted: Wanted, found: Node, told: list[str] | str) -> None:
-    assert commands(wanted, "n1", found) == (
-        [["scontrol", "update", "NodeName=n1", *told]] if told and told != KEPT else []
-    )
-    if told == KEPT or not told:
-        assert is_kept(wanted, found) == (told == KEPT)
-    # What check mode foretells needs nothing more, and nobody's node becomes anybody else's.
-    after = expected(wanted, ["n1"], {"n1": found})["n1"]
-    assert commands(wanted, "n1", after) == []
-    assert is_kept(wanted, after) == is_kept(wanted, found)
-    if not told:
-        assert after == found
-
-
-REBOOT = Wanted("rebooted", "aicluster: new kernel")
-CLOUD = "IDLE+CLOUD+DYNAMIC_NORM+POWERED_DOWN"
-DELETE = [["scontrol", "delete", "NodeName=n1"]]
-
-
-@pytest.mark.parametrize(
-    ("wanted", "found", "argvs"),
-    [
-        (
-            REBOOT,
-            node("MIXED"),
-            [["scontrol", "reboot", "ASAP", "nextstate=RESUME", "reason=aicluster: new kernel", "n1"]],
-        ),
-        (REBOOT, node("MIXED+DRAIN+REBOOT_REQUESTED", "aicluster: new kernel"), []),
-        (REBOOT, node("DOWN+DRAIN+REBOOT_ISSUED", "other : reboot issued", "slurm"), []),
-        # It would return to service after that.
-        (REBOOT, node("IDLE+DRAIN", "bad fan"), []),
-        (Wanted("present"), None, [["scontrol", "create", "NodeName=n1", "State=CLOUD"]]),
-        (
-            Wanted("present", weight=4, features=("a", "b"), comment="c", extra=""),
-            None,
-            [
-                ["scontrol", "create", "NodeName=n1", "State=CLOUD", "Feature=a,b", "Weight=4"],
-                ["scontrol", "update", "NodeName=n1", "Comment=c"],
-            ],
-        ),
-        (Wanted("present"), node(CLOUD), []),
-        (Wanted("absent"), None, []),
-        (Wanted("absent"), node(CLOUD), DELETE),
-        (Wanted("absent"), node("IDLE+DYNAMIC_NORM"), DELETE),
-        (Wanted("absent"), node("IDLE+DRAIN+DYNAMIC_NORM", "bad fan"), []),
-        (Wanted("absent", force_reason=True), node("IDLE+DRAIN+DYNAMIC_NORM", "bad fan"), DELETE),
-    ],
-)
-def test_other_commands(wanted: Wanted, found: Node | None, argvs: list[list[str]]) -> None:
-    assert commands(wanted, "n1", found) == argvs
-    after = expected(wanted, ["n1"], {"n1": found} if found else {})
-    assert commands(wanted, "n1", after.get("n1")) == []
-
-
-@pytest.mark.parametrize("state", ["IDLE", "IDLE+CLOUD+POWERED_DOWN"])
-def test_a_node_of_slurm_conf_is_not_deleted(state: str) -> None:
-    with pytest.raises(ScontrolError, match=r"n1 stands in slurm\.conf; accepted for absent: dynamic nodes"):
-        commands(Wanted("absent", force_reason=True), "n1", node(state))
-
-
-def test_update_argv() -> None:
-    assert update_argv("n1", {"Comment": "a b=c"}) == ["scontrol", "update", "NodeName=n1", "Comment=a b=c"]
-
-
-STATES = st.builds(
-    "+".join,
-    st.tuples(st.sampled_from(["IDLE", "MIXED", "DOWN"])).flatmap(
-        lambda base: st.lists(
-            st.sampled_from(["DRAIN", "FAIL", "NOT_RESPONDING", "REBOOT_ISSUED", "POWERED_DOWN", "DYNAMIC_NORM"]),
-            unique=True,
-        ).map(lambda flags: [*base, *flags])
-    ),
-)
-REASONS = st.sampled_from(["", "bad fan", "aicluster: x", "aicluster: y", "Not responding", "bad fan : Not responding"])
-WANTED = st.builds(
-    Wanted,
-    state=st.sampled_from(
-        [None, "drained", "down", "resumed", "idle", "rebooted", "powered_down", "powered_up", "present"]
-    ),
-    reason=st.sampled_from(["aicluster: x", "aicluster: y"]),
-    weight=st.none() | st.integers(0, 2),
-    features=st.none() | st.lists(st.sampled_from("abc")).map(tuple),
-    comment=st.none() | st.sampled_from(["", "c"]),
-)
-
-
-@CASES
-@given(WANTED, STATES, REASONS, st.sampled_from(["root", "slurm"]))
-def test_one_run_is_enough_and_others_drains_stay(wanted: Wanted, state: str, reason: str, user: str) -> None:
-    found = node(state, reason, user)
-    after = expected(wanted, ["n1"], {"n1": found})["n1"]
-    assert commands(wanted, "n1", after) == []
-    if found.holder == HUMAN:
-        assert (after.state, after.reason) == (found.state, found.reason)
-        assert not any("State=" in word for argv in commands(wanted, "n1", found) for word in argv)
-
-
-# --- failures ---------------------------------------------------------------------------------------------------------
-
-DOWN_22 = read("22.05", "sinfo_ctld_down.json")
-MUNGE_DOWN = (
-    "sinfo: error: If munged is up, restart with --num-threads=10\n"
-    'sinfo: error: Munge encode failed: Failed to access "/run/munge/munge.socket.2": No such file or directory'
-    " (Did you start munged?)\n"
-    "slurm_load_node error: Protocol authentication error\n"
-)
-
-
-@pytest.mark.parametrize(
-    ("rc", "stdout", "stderr", "said", "general"),
-    [
-        (1, "", "slurm_update error: Unable to contact slurm controller (connect failure)", "slurmctld does not", True),
-        (1, "", MUNGE_DOWN, "munged does not run on this host", True),
-        # 22.05 exits with 0.
-        (0, DOWN_22, MUNGE_DOWN, "munged does not run on this host", True),
-        (1, "", "slurm_load_node error: Protocol authentication error", "compare /etc/munge/munge.key", True),
-        (1, "", "slurm_load_partitions: Zero Bytes were transmitted or received", "compare /etc/munge/munge.key", True),
-        (1, "", "slurm_update error: Invalid user id", "no right", True),
-        (1, "", "scontrol_reboot_nodes error: Permission denied", "no right", True),
-        (1, "", "scontrol: fatal: Unable to process configuration file", "no valid slurm.conf", True),
-        (1, "", "scontrol: fatal: Could not establish a configuration source", "no valid slurm.conf", True),
-        (1, "", "scontrol: error: RebootProgram isn't defined", "no RebootProgram", True),
-        (1, "", "Error creating node(s): Unable to add node, node table is full", "MaxNodeCount", True),
-        (1, "", "delete_node nodename=n1: Requested nodes are busy", "drain it and wait", False),
-        (1, "", "slurm_update error: Invalid node state specified", "state does not allow it", False),
-    ],
-)
-def test_causes(rc: int, stdout: str, stderr: str, said: str, general: bool) -> None:
-    result = Result(["scontrol", "x"], rc, stdout, stderr)
-    cause = cause_of(result)
-    assert cause
-    assert said in cause.words
-    assert cause.general == general
-    assert explain(result).startswith(f"{cause.words}: `scontrol x` failed")
-    assert stderr.splitlines()[-1] in explain(result)
-
-
-@pytest.mark.parametrize(
-    "result",
-    [Result(["scontrol"], 1, "", "something new"), Result(["sinfo"], 0, '{"comment": "Permission denied"}', "")],
-)
-def test_an_unknown_failure_has_no_cause(result: Result) -> None:
-    assert cause_of(result) is None
-    assert explain(result).startswith(f"`{result.argv[0]}` failed")

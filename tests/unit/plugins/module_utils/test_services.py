@@ -78,28 +78,45 @@ def test_answers_are_in_the_order_of_the_questions() -> None:
         (RUNS, ["/etc/systemd/system/slurmd.service.d/a.conf"], ["systemctl daemon-reload"]),
         (RUNS._replace(outdated=True), [], ["systemctl daemon-reload"]),
         (RUNS._replace(active=False), [], ["systemctl start slurmd.service"]),
-        (RUNS._replace(file_state="disabled"), [], ["systemctl enable slurmd.service"]),
+        (
+            RUNS._replace(file_state="disabled"),
+            [],
+            ["systemctl --no-reload enable slurmd.service", "systemctl daemon-reload"],
+        ),
         (RUNS._replace(file_state="static"), [], []),
         (
             RUNS._replace(file_state="masked", active=False),
             [],
             [
-                "systemctl unmask slurmd.service",
-                "systemctl enable slurmd.service",
+                "systemctl --no-reload unmask slurmd.service",
+                "systemctl --no-reload enable slurmd.service",
+                "systemctl daemon-reload",
                 "systemctl start slurmd.service",
             ],
         ),
         (
             RUNS._replace(file_state="masked-runtime"),
             [],
-            ["systemctl unmask --runtime slurmd.service", "systemctl enable slurmd.service"],
+            [
+                "systemctl --no-reload unmask --runtime slurmd.service",
+                "systemctl --no-reload enable slurmd.service",
+                "systemctl daemon-reload",
+            ],
         ),
         (
             RUNS,
             ["/etc/default/slurmd"],
             ["systemctl reset-failed slurmd.service", "systemctl restart slurmd.service"],
         ),
-        (ABSENT, [], ["systemctl enable slurmd.service", "systemctl start slurmd.service"]),
+        (
+            ABSENT,
+            ["/etc/systemd/system/slurmd.service"],
+            [
+                "systemctl --no-reload enable slurmd.service",
+                "systemctl daemon-reload",
+                "systemctl start slurmd.service",
+            ],
+        ),
     ],
 )
 def test_steps(tmp_path: Path, unit: Unit, changed: list[str], expected: list[str]) -> None:

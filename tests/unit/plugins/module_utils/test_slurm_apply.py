@@ -137,7 +137,7 @@ def test_nodes_that_do_not_register_are_not_waited_for_without_end(said: str) ->
 def test_restart(action: str) -> None:
     fake = Fake(did(RESET), did(RESTART), did(PING, 1), did(IS_ACTIVE), did(PING), did(RECONFIGURE), did(PING))
     fake.controller.apply(action)
-    assert (fake.steps, fake.now) == ([], 0.5)
+    assert (fake.steps, fake.now) == ([], 0.125)
     assert fake.controller.commands == [RESTART, RECONFIGURE]
 
 
@@ -150,10 +150,10 @@ def test_a_command_that_fails() -> None:
 
 
 def test_no_answer_in_time() -> None:
-    fake = Fake(did(RECONFIGURE), *[did(PING, 1), did(IS_ACTIVE)] * 5, timeout=1.5)
+    fake = Fake(did(RECONFIGURE), *[did(PING, 1), did(IS_ACTIVE)] * 5, timeout=0.375)
     with pytest.raises(NotTakenError, match=r"^slurmctld does not answer: "):
         fake.controller.apply("reconfigure")
-    assert (fake.steps, fake.now) == ([], 2)
+    assert (fake.steps, fake.now) == ([], 0.5)
 
 
 STARTED = "Started slurmctld.service - Slurm controller daemon.\n"
@@ -451,7 +451,7 @@ def test_of_several_controllers_this_one_has_to_answer() -> None:
     fake = Fake(did(RECONFIGURE), both("DOWN", "UP"), did(IS_ACTIVE), both("UP", "UP"), OTHERS, OURS)
     fake.controller.among(["head0", "head1"], "head0")
     fake.controller.apply("reconfigure")
-    assert (fake.steps, fake.now) == ([], 1)
+    assert (fake.steps, fake.now) == ([], 0.625)
 
 
 def test_a_controller_in_charge_that_has_other_files() -> None:

@@ -28,7 +28,7 @@ class Host:
         self.capsys = capsys
         self.expected: list[tuple[list[str], int, str]] = []
         monkeypatch.setattr(services, "MARKS", str(folder / "marks"))
-        monkeypatch.setattr(host_files, "module_runner", lambda _module: self)
+        monkeypatch.setattr(host_files, "module_runner", lambda _module, _environment: self)
 
     def __call__(self, argv: Sequence[str]) -> Result:
         assert self.expected, f"unexpected: {argv}"

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 from ansible_collections.aicluster.slurm.plugins.module_utils import packages
-from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import NOT_THERE, Result
 from ansible_collections.aicluster.slurm.plugins.module_utils.packages import (
     IN_FILE,
     INSTALL,
+    MASK,
     QUERY,
     REPAIR,
     SIMULATE,
+    UNMASK,
     UPDATE,
     UPGRADE,
 )
@@ -54,6 +56,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return result
 
     monkeypatch.setattr(packages, "lists_are_fresh", lambda: False)
+    monkeypatch.setattr(
+        host_packages, "lenient_runner", lambda *_rest: lambda argv: Result(list(argv), NOT_THERE, "", "")
+    )
     return play
 
 
@@ -72,9 +77,19 @@ def test_what_is_missing_comes_and_is_held(run: Run) -> None:
     }
 
 
+def test_slurmd_tells_the_hardware(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tell(argv: Sequence[str]) -> Result:
+        return Result(list(argv), 0, "slurm-wlm 24.11.5\n" if "-V" in argv else "NodeName=n1 CPUs=2\n", "")
+
+    assert run(OPTIONS, (QUERY, 0, HELD))["slurmd"] == {}
+    monkeypatch.setattr(host_packages, "lenient_runner", lambda *_rest: tell)
+    said = {"rc": 0, "stdout": "NodeName=n1 CPUs=2\n", "stderr": "", "version": "24.11.5"}
+    assert run(OPTIONS, (QUERY, 0, HELD))["slurmd"] == said
+
+
 def test_services_that_do_not_start_with_their_package(run: Run) -> None:
     install = [*INSTALL, "--", "munge"]
-    mask, unmask = (["systemctl", "--runtime", verb, "--", "munge"] for verb in ("mask", "unmask"))
+    mask, unmask = [*MASK, "munge"], [*UNMASK, "munge"]
     before, after = ((QUERY, 0, BEFORE), (mask, 0, ""), (UPDATE, 0, "")), (unmask, 0, "")
     options = {"name": ["munge"], "not_started": ["munge"]}
     assert run(options, *before, (install, 0, ""), after, (QUERY, 0, AFTER))["installed"] == ["munge"]

@@ -13,9 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.aicluster.slurm.plugins.module_utils import (
+    command,
+    munge,
+    noted,
+    packages,
+    people,
+    slurmd,
+    ssh,
+)
 from ansible_collections.aicluster.slurm.plugins.module_utils import host_survey as survey
-from ansible_collections.aicluster.slurm.plugins.module_utils import munge, noted, packages, people, ssh
-from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
+from ansible_collections.aicluster.slurm.plugins.module_utils.command import NOT_THERE, Result
 from ansible_collections.aicluster.slurm.plugins.module_utils.packages import Package
 from ansible_collections.aicluster.slurm.plugins.modules import host_survey
 from module_arguments import module_arguments
@@ -278,14 +286,25 @@ def ran(*outputs: tuple[list[str], str]) -> Callable[[Sequence[str]], Result]:
     return run
 
 
+def without_slurmd(argv: Sequence[str]) -> Result:
+    return Result(list(argv), NOT_THERE, "", "")
+
+
 def test_slurm() -> None:
     slurmctld = {"slurmctld": Package("hold", "installed", "22.05.8-4+deb12u3")}
-    assert survey.slurm(ran(), slurmctld) == {"release": "22.05", "slurmd": {}}
-    assert survey.slurm(ran(), {}) == {"release": "", "slurmd": {}}
+    assert survey.slurm(without_slurmd, slurmctld) == {"release": "22.05", "slurmd": {}}
+    assert survey.slurm(without_slurmd, {}) == {"release": "", "slurmd": {}}
     there = {"slurmd": Package("install", "installed", "24.11.5-4")}
-    found = survey.slurm(ran((survey.SLURMD, HARDWARE), (["slurmd", "-V"], "slurm-wlm 24.11.5\n")), there)
+    found = survey.slurm(ran((slurmd.HARDWARE, HARDWARE), (slurmd.VERSION, "slurm-wlm 24.11.5\n")), there)
     assert found["release"] == "24.11"
     assert found["slurmd"] == {"rc": 0, "stdout": HARDWARE, "stderr": "", "version": "24.11.5"}
+
+
+def test_a_slurmd_that_cannot_tell_the_hardware() -> None:
+    def broken(argv: Sequence[str]) -> Result:
+        return Result(list(argv), 1, "", "slurmd: error: hwloc\n")
+
+    assert slurmd.said(broken) == {"rc": 1, "stdout": "", "stderr": "slurmd: error: hwloc\n", "version": ""}
 
 
 def test_what_does_not_answer_in_time_is_left_out() -> None:
@@ -361,7 +380,7 @@ def test_module(
         assert argv[0].startswith("/"), "found where it is installed"
         return Result(list(argv), 1, "", "")
 
-    monkeypatch.setattr(host_survey, "module_runner", lambda _module: run)
+    monkeypatch.setattr(command, "module_runner", lambda _module: run)
     there = {"enroot": Package("install", "installed", "4.1.2-1")} if check else {}
     monkeypatch.setattr(packages, "parse", lambda _text: there)
     monkeypatch.setattr(survey, "CLOUD_HOSTS", str(tmp_path / ("file" if check else "none")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import subprocess
 import time
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aicluster.slurm.plugins.module_utils import accounts, host_files, people
+from ansible_collections.aicluster.slurm.plugins.module_utils import accounts, host_files, people, ssh
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.modules import host_users
 from module_arguments import module_arguments
@@ -94,6 +95,33 @@ def host(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
 USERADD = accounts.plan([accounts.User("ada", 20001, "lab", "/nowhere/ada")], [], accounts.parse("", "", ""))[0].command
 GROUPADD = ["groupadd", "--gid", "20000", "lab"]
 THERE = ("ada:x:20001:20000::/nowhere/ada:/bin/bash\n", "lab:x:20000:\n", "ada:!:1:0:9:7:::\n")
+
+
+def test_a_user_has_a_key_of_this_hosts_own(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a key has to be is told by the tests of module_utils/ssh.py."""
+    monkeypatch.setattr(ssh, "HOST_KEY", str(tmp_path / "host.pub"))
+    (tmp_path / "host.pub").write_text("ssh-ed25519 HOST root@x\n")
+    name = pwd.getpwuid(os.getuid()).pw_name
+    options = {"key_owner": name, "key_folder": str(tmp_path / "own")}
+    # The folder with a key whose public half is gone.
+    (tmp_path / "own").mkdir()
+    private = tmp_path / "own" / "key_x"
+    private.write_text("PRIVATE")
+    private.chmod(0o400)
+    command = ["ssh-keygen", "-y", "-f", str(private)]
+    preview = host.run(options, check=True)
+    assert (preview["changed"], preview["found"][0]) == (True, f"key of {name}: no key_x.pub")
+    assert preview["ansible_facts"] == {"ssh_host_key_ed25519_public": "HOST"}
+    broken = host.run(options, (command, 1, ""))
+    assert (broken["failed"], broken["msg"].splitlines()[1]) == (
+        True,
+        f"key of {name}: `{' '.join(command)}` failed (rc=1): it failed",
+    )
+    real = host.run(options, (command, 0, "ssh-ed25519 PUBLIC key_x\n"))
+    assert (real["changed"], real["commands"]) == (True, [command])
+    assert real["ansible_facts"]["cluster_ssh_key"] == {"path": str(private), "public": "PUBLIC"}
+    assert host.run(options)["changed"] is False
+    assert host.run({})["ansible_facts"] == {}
 
 
 def test_somebody_comes(host: Host) -> None:

@@ -34,6 +34,8 @@ OPTIONS: dict[str, Any] = {
     "followers": [],
     "followed": False,
     "timeout": 0,
+    "store": None,
+    "store_read": None,
 }
 SHORTER: dict[str, Any] = {"partitions": {"main": {"Nodes": "ALL", "MaxTime": "30"}}}
 ONE_NODE: dict[str, Any] = {"nodes": OPTIONS["nodes"][:1]}
@@ -743,6 +745,39 @@ def test_what_is_in_use_is_left_for_heads_that_are_away(host: Host) -> None:
     newer = host.use(*LIVE, **options)
     assert (newer["changed"], newer["generation"]) == (True, 2)
     assert left(host) == slurm_generations.Generation(2, result["files"], "{ }\n")
+
+
+def test_what_is_known_of_the_nodes_is_kept_whatever_becomes_of_the_configuration(host: Host) -> None:
+    path = host.folder / "state" / "nodes.json"
+    store = {"nodes": {"n1": {"cpus": 2}}}
+    text = '{\n    "nodes": {\n        "n1": {\n            "cpus": 2\n        }\n    }\n}\n'
+    shown = {"before_header": str(path), "after_header": str(path), "before": "", "after": text}
+    preview = host.use(VERSION, INACTIVE, store=store, check_mode=True)
+    assert (preview["changed"], preview["diff"][0], path.exists()) == (True, shown, False)
+    host.use(VERSION, INACTIVE, store=store, state="planned")
+    assert not path.exists()
+    with pytest.raises(ConfigError):
+        host.use(VERSION, store=store, config={"ClusterName": "lab", "SlurmctldHost": ["h"], "xyzzy": 1})
+    assert path.read_text(encoding="utf-8") == text
+    host.deploy(store=store)
+    again = host.use(*LIVE, store=store)
+    assert (again["changed"], again["diff"]) == (False, [])
+    newer = host.use(*LIVE, store={"nodes": {}})
+    assert (newer["changed"], path.read_text(encoding="utf-8")) == (True, '{\n    "nodes": {}\n}\n')
+
+
+def test_nodes_that_another_run_made_known_are_not_lost(host: Host) -> None:
+    path = host.folder / "state" / "nodes.json"
+    mine, theirs = {"nodes": {"n1": {"cpus": 2}}}, {"nodes": {"n2": {"cpus": 2}}}
+    host.deploy(store=mine, store_read={})
+    # The same run, once more.
+    assert host.use(*LIVE, store=mine, store_read={})["changed"] is False
+    path.write_text(json.dumps(theirs), encoding="utf-8")
+    for options in ({}, {"check_mode": True}, {"state": "planned"}):
+        with pytest.raises(RefusedError, match=r"nodes\.json: found what another run has written since"):
+            host.use(store=mine, store_read={}, **SHORTER, **options)
+    assert json.loads(path.read_text(encoding="utf-8")) == theirs
+    assert host.use(*LIVE, store=mine, store_read=theirs)["changed"]
 
 
 def test_what_is_kept_of_foreign_files_is_told_to_the_others(host: Host) -> None:
