@@ -210,7 +210,6 @@ def test_a_lost_gpu_drains_the_node(cluster: Cluster) -> None:
             "node1",
             "aicluster.slurm.gpu : Have the devices there before slurmd, and look at them before and after each job",
         ),
-        ("head0", "aicluster.slurm.head : Keep what is known of the nodes"),
         ("head0", "aicluster.slurm.head : Configure Slurm"),
     }
     assert state(cluster, "node1") == ("gpu:a100:3", "IDLE+DRAIN", f"aicluster: GPU: {LOST} missing")
