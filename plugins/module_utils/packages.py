@@ -40,8 +40,9 @@ INSTALL = [*_CHANGE, "install"]
 # A new kernel is a new package; none goes.
 UPGRADE = [*_CHANGE, "--with-new-pkgs", "upgrade"]
 SIMULATE = [*_APT, "--no-install-recommends", "--with-new-pkgs", "--simulate", "upgrade"]
-# No reload: systemd has no masked unit in memory, and reads it when it is asked for it.
-MASK, UNMASK = (["systemctl", "--runtime", "--no-reload", verb, "--"] for verb in ("mask", "unmask"))
+# The scripts of packages have systemd read its units, and so it knows of a mask; of its end somebody has to tell it.
+MASK = ["systemctl", "--runtime", "--no-reload", "mask", "--"]
+UNMASK = ["systemctl", "--runtime", "unmask", "--"]
 # What apt-get 2.6 and dpkg 1.21 say of it.
 _LOCKED = re.compile("Could not get lock|lock was locked by another process|is locked by another process")
 HALF = ("half-installed", "unpacked", "half-configured", "triggers-awaited", "triggers-pending")

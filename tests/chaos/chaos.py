@@ -28,7 +28,7 @@ PREFIX = "chaos"
 HEAD, NODES = "head", ("node1", "node2")
 HOSTS = (HEAD, *NODES)
 TASKS = 40
-"""The task of a first run (of some 50) that configures Slurm: after it a node has some seconds' work left, and no more."""
+"""The one of a first run's 50 that configures Slurm: after it a node has a few seconds of work left, and no more."""
 SECONDS = 400
 """How long anything may take; the run with a frozen node waits a minute for it, a few times."""
 KINDS = ("playbook", "dpkg", "playbook", "dpkg", "frozen")
