@@ -24,9 +24,6 @@ KEYS_HEADER = "# Written by Ansible (aicluster.slurm): changes made here are los
 SYSTEM = (range(1000), range(60000, 65536))
 """Numbers that Debian gives to its own accounts; Slurm has 64030."""
 
-LOCAL = ("zfs", "overlay", "tmpfs")
-"""File systems of this host whose source is no device."""
-
 NO_SUCH_GROUP = 6
 """The exit code of groupdel for what is gone: userdel removes a user's own group, too."""
 
@@ -381,51 +378,6 @@ def left(users: Sequence[User], found: Database, before: Mapping[str, int]) -> d
 def there(users: Sequence[User], leftover: Mapping[str, int]) -> dict[str, int]:
     """The numbers of those who are there now, by name."""
     return {**leftover, **{user.name: user.uid for user in users if user.state != ABSENT}}
-
-
-def homes_given(users: Sequence[User], found: Database) -> list[User]:
-    """Those who get a home of this host that they do not have: they come, or it is another one.
-
-    Who is locked keeps the one that is there.
-    """
-    return [
-        user
-        for user in users
-        if user.state != ABSENT and user.create_home
-        if user.name not in found.users or (user.state == PRESENT and found.users[user.name].home != user.home)
-    ]
-
-
-def homes_left(users: Sequence[User], found: Database, before: Mapping[str, int], mounts: str) -> list[User]:
-    """Those who have an account, and whose home may be missing: a run was killed, a disk was full, or somebody took it.
-
-    A home that lies on another host is looked for only where no run came to its end: its server may be dead, and who
-    looks would wait for it.
-    """
-    points = mounted(mounts)
-    return [
-        user
-        for user in users
-        if user.state == PRESENT and user.create_home and user.name in found.users
-        if user.name not in before or found.users[user.name].home != user.home or on_this_host(user.home, points)
-    ]
-
-
-def mounted(mounts: str) -> dict[str, bool]:
-    """Where something is mounted, and whether it is of this host, from /proc/self/mounts; the last one counts."""
-    rows = (line.split(" ") for line in mounts.splitlines())
-    return {
-        row[1].replace("\\040", " "): row[1] == "/" or row[0].startswith("/dev/") or row[2] in LOCAL
-        for row in rows
-        if len(row) > 3
-    }
-
-
-def on_this_host(path: str, points: Mapping[str, bool]) -> bool:
-    """Whether a folder is on a disk of this host."""
-    while path not in points and path != "/":
-        path = os.path.dirname(path)
-    return points.get(path, True)
 
 
 def keys_are_ours(user: User) -> bool:

@@ -10,11 +10,15 @@ long, and all others of the bucket have to be known.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
 import zlib
-from typing import Mapping, NamedTuple
+from typing import Mapping, NamedTuple, Sequence
+
+from ansible_collections.aicluster.slurm.plugins.module_utils.accounts import PRESENT, Database, User, stored
+from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import read_whole, write_whole
 
 BUCKETS = 16
 
@@ -31,6 +35,23 @@ class Pair(NamedTuple):
 class _Kept(NamedTuple):
     salt: str
     digest: str
+
+
+def is_right(password: str, hashed: str) -> bool:
+    """Whether the password is the one of crypt(5) that is stored. Python's own crypt has been removed."""
+    library = ctypes.CDLL("libcrypt.so.1")
+    library.crypt.restype = ctypes.c_char_p
+    library.crypt.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
+    return bool(hashed) and library.crypt(password.encode(), hashed.encode()) == hashed.encode()
+
+
+def pairs_of(users: Sequence[User], found: Database) -> dict[str, Pair]:
+    """The passwords that users are to have, and those that they have."""
+    return {
+        user.name: Pair(user.password, stored(found.users[user.name]))
+        for user in users
+        if user.state == PRESENT and user.password is not None and user.name in found.users
+    }
 
 
 def unchanged(pairs: Mapping[str, Pair], record: str) -> set[str]:
@@ -54,6 +75,15 @@ def recorded(pairs: Mapping[str, Pair], known: set[str], record: str) -> str:
             kept[bucket] = _Kept(salt, _digest(salt, members))
         lines.append(f"{bucket} {kept[bucket].salt} {kept[bucket].digest}\n")
     return "".join(lines)
+
+
+def remember(path: str, pairs: Mapping[str, Pair], known: set[str]) -> None:
+    """Note passwords that are right. Raises OSError."""
+    before = read_whole(path)
+    text = recorded(pairs, known, before)
+    if text != before:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        write_whole(path, text, 0o600)
 
 
 def _buckets(pairs: Mapping[str, Pair]) -> dict[int, dict[str, Pair]]:

@@ -218,13 +218,12 @@ jobs:
   sample: [{id: '17', user: bob, state: RUNNING, nodes: node1}]
 """
 
-import ctypes
 import os
 from functools import lru_cache
 from typing import Any, Callable, Collection, Mapping, NamedTuple, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aicluster.slurm.plugins.module_utils import accounts, passwords, people, ssh
+from ansible_collections.aicluster.slurm.plugins.module_utils import accounts, homes, passwords, people, ssh
 from ansible_collections.aicluster.slurm.plugins.module_utils.accounts import (
     ABSENT,
     LOCKED,
@@ -242,7 +241,7 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.command import (
     execute,
     module_runner,
 )
-from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import read_whole, write_whole
+from ansible_collections.aicluster.slurm.plugins.module_utils.config_files import read_whole
 from ansible_collections.aicluster.slurm.plugins.module_utils.host_files import (
     Absent,
     Difference,
@@ -252,7 +251,6 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.host_files import 
     differences,
     write,
 )
-from ansible_collections.aicluster.slurm.plugins.module_utils.passwords import Pair
 
 FILES = ("/etc/passwd", "/etc/group", "/etc/shadow")
 PROC = "/proc"
@@ -269,23 +267,6 @@ class Plan(NamedTuple):
     """Those that differ, by user."""
     admitted: list[Difference]
     """Files of keys that come or change, and their folder."""
-
-
-def right_password(password: str, stored: str) -> bool:
-    """Whether the password is the one of crypt(5) that is stored. Python's own crypt has been removed."""
-    library = ctypes.CDLL("libcrypt.so.1")
-    library.crypt.restype = ctypes.c_char_p
-    library.crypt.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
-    return bool(stored) and library.crypt(password.encode(), stored.encode()) == stored.encode()
-
-
-def password_pairs(users: Sequence[User], found: Database) -> dict[str, Pair]:
-    """The passwords that users are to have, and those that they have."""
-    return {
-        user.name: Pair(user.password, accounts.stored(found.users[user.name]))
-        for user in users
-        if user.state == PRESENT and user.password is not None and user.name in found.users
-    }
 
 
 def processes() -> dict[int, list[str]]:
@@ -306,36 +287,15 @@ def refuse(
     """All that belongs to numbers that would change, in one AccountsError."""
     wrong = []
     for move in moves:
-        homes = [entry.home for name, entry in found.users.items() if name == move.name and os.path.isdir(entry.home)]
+        places = [entry.home for name, entry in found.users.items() if name == move.name and os.path.isdir(entry.home)]
         there = running().get(move.before, ()) if move.kind == "user" else ()
         if there:
             wrong.append(f"{move.kind} {move.name}: found the process {there[0]} with the number {move.before}")
         else:
-            files = run(accounts.owned(move, homes, read_whole(MOUNTS))).stdout.splitlines()
+            files = run(accounts.owned(move, places, read_whole(MOUNTS))).stdout.splitlines()
             wrong += [f"{move.kind} {move.name}: found {path} with the number {move.before}" for path in files[:1]]
     if wrong:
         raise AccountsError("\n".join(f"{text}; accepted: that number, or nothing that it owns" for text in wrong))
-
-
-def half_made(home: str) -> bool:
-    """Whether it is as useradd leaves it that is killed before it gives it away."""
-    return os.stat(home).st_uid == 0 and not os.listdir(home)
-
-
-def refuse_homes(users: Sequence[User], found: Database) -> None:
-    """The homes of others that somebody would be given: such as of the same person with another number."""
-    wrong = []
-    for user in accounts.homes_given(users, found):
-        if os.path.isdir(user.home) and not half_made(user.home):
-            owner = os.stat(user.home).st_uid
-            if owner != user.uid:
-                that = "that uid, " if owner else ""
-                wrong.append(
-                    f"user {user.name}: found the home {user.home} of the uid {owner}; accepted: {that}another"
-                    f" home, or all of it given to {user.uid} by hand"
-                )
-    if wrong:
-        raise AccountsError("\n".join(wrong))
 
 
 def look(
@@ -345,25 +305,25 @@ def look(
     folder: str,
     busy: Collection[str],
     known: Collection[str],
-    homes: tuple[Collection[str], Collection[str]],
+    amiss: tuple[Collection[str], Collection[str]],
 ) -> Plan:
-    """All that is not as it should be; `known` have the right password, `homes` are as `amiss` tells them.
+    """All that is not as it should be; `known` have the right password, `amiss` are as homes.amiss tells them.
 
     Raises OSError and ValueError.
     """
-    pairs = password_pairs(users, found)
+    pairs = passwords.pairs_of(users, found)
     wrong = {
         user.name: user.password
         for user in users
         if user.state == PRESENT and user.password is not None
-        if user.name not in pairs or (user.name not in known and not right_password(*pairs[user.name]))
+        if user.name not in pairs or (user.name not in known and not passwords.is_right(*pairs[user.name]))
     }
     files = [(f"{folder}/{user.name}", accounts.keys_text(user)) for user in users if accounts.keys_are_ours(user)]
     # sshd reads the keys as the user who comes, and would see none in a folder that is closed.
     place: list[Wanted] = [Folder(folder)] if os.path.isdir(folder) else []
     return Plan(
         differences([Absent(path) for path, text in files if not text]),
-        accounts.plan(users, groups, found, wrong, busy, *homes),
+        accounts.plan(users, groups, found, wrong, busy, *amiss),
         wrong,
         differences([*place, *(File(path, text) for path, text in files if text)]),
     )
@@ -372,19 +332,6 @@ def look(
 def keys_from_before(folder: str, names: Sequence[str]) -> list[str]:
     """Those of the users who have a file of keys that we wrote."""
     return [name for name in names if read_whole(f"{folder}/{name}").startswith(accounts.KEYS_HEADER)]
-
-
-def amiss(
-    users: Sequence[User], found: Database, recorded: Mapping[str, int], mounts: str
-) -> tuple[list[str], list[str]]:
-    """Who has an account on this host and no home; and whose home was made, and not given to them."""
-    left = accounts.homes_left(users, found, recorded, mounts)
-    doubtful = [
-        *accounts.homes_given(users, found),
-        *(user for user in left if user.name not in recorded),
-    ]
-    bare = dict.fromkeys(user.name for user in doubtful if os.path.isdir(user.home) and half_made(user.home))
-    return [user.name for user in left if not os.path.isdir(user.home)], [*bare]
 
 
 def without_shell(users: Sequence[User]) -> list[str]:
@@ -424,13 +371,95 @@ def own_key(run: Runner, params: Mapping[str, Any], check_mode: bool, failed: li
     return outcome._replace(found=[f"key of {owner}: {text}" for text in outcome.found])
 
 
-def remember(path: str, pairs: Mapping[str, Pair], known: set[str]) -> None:
-    """Note passwords that are right. Raises OSError."""
-    before = read_whole(path)
-    text = passwords.recorded(pairs, known, before)
-    if text != before:
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        write_whole(path, text, 0o600)
+def warnings(
+    jobs: Sequence[Mapping[str, str]], busy: Mapping[str, Sequence[str]], left: Sequence[str], kept: Sequence[str]
+) -> list[str]:
+    """What an admin is to know: of jobs and processes of those who go, and of who is in no list any more."""
+    return [
+        *(
+            f"job {job['id']} of {job['user']}, who is no longer let in, is {job['state']} {job['nodes']}".rstrip()
+            for job in jobs
+        ),
+        *(
+            f"user {name} has {_some(texts)} on {os.uname().nodename}, so the account is locked,"
+            " and goes at the next run after they have ended"
+            for name, texts in busy.items()
+        ),
+        *(
+            f"user {leaver} was made here and is not in the list any more, so account and keys stay as they are;"
+            " state: locked or absent says what becomes of them"
+            for leaver in left
+        ),
+        *(
+            f"user {keeper}: authorized_keys is not in the list any more, so the keys stay as they are;"
+            " an empty list takes them away"
+            for keeper in kept
+            if keeper not in left
+        ),
+    ]
+
+
+def manage(module: AnsibleModule, run: Runner) -> tuple[dict[str, Any], list[str]]:
+    """Have the users as the options say; the result, and what could not be done.
+
+    Raises AccountsError before anything changes; ValueError, OSError, CommandError.
+    """
+    params = module.params
+    groups = [Group(each["name"], each["gid"], each["state"] == PRESENT) for each in params["groups"]]
+    users = [_user(each) for each in params["users"]]
+    found = accounts.parse(*map(read_whole, FILES))
+    running = lru_cache(maxsize=None)(processes)
+    going = [user for user in users if user.state == ABSENT and accounts.ours(user, found)]
+    busy = {user.name: running()[user.uid] for user in going if user.uid in running()}
+    refuse(run, accounts.check(users, groups, found, busy), found, running)
+    homes.refuse(users, found)
+    recorded = people.recorded(read_whole(params["record"]))
+    left = accounts.left(users, found, recorded)
+    verified = os.path.join(os.path.dirname(params["record"]), "passwords")
+    known = passwords.unchanged(passwords.pairs_of(users, found), read_whole(verified))
+    missing = homes.amiss(users, found, recorded, read_whole(MOUNTS))
+    plan = look(users, groups, found, params["keys_folder"], busy, known, missing)
+    there = accounts.there(users, left)
+    record = differences([File(params["record"], people.record(there))])
+    unsaid = [user.name for user in users if not accounts.keys_are_ours(user)]
+    kept = keys_from_before(params["keys_folder"], [*left, *unsaid])
+    jobs = _jobs(module, run, users, found) if params["report_jobs"] else []
+    failed: list[str] = []
+    if not module.check_mode:
+        failed, without = carry_out(plan, run)
+        # Whose home could not be made is looked at again by the next run.
+        made = {name: uid for name, uid in there.items() if name not in without}
+        for difference in differences([File(params["record"], people.record(made))]):
+            write(difference)
+        before, after = (passwords.pairs_of(users, each) for each in (found, accounts.parse(*map(read_whole, FILES))))
+        # What chpasswd left as it was is none that is known to be right.
+        wrong = {name for name in plan.passwords if after.get(name) == before.get(name)}
+        passwords.remember(verified, {name: pair for name, pair in after.items() if name not in wrong}, known)
+    key = own_key(run, params, module.check_mode, failed)
+    # A package may bring it in the real run.
+    failed += [] if module.check_mode else without_shell(users)
+    findings = [*(step.finding for step in plan.steps), *key.found]
+    changed_files = [*plan.revoked, *plan.admitted, *record]
+    files = [difference.wanted.path for difference in changed_files]
+    return {
+        "changed": bool(findings or files),
+        "found": [*findings, *files],
+        "commands": [*(step.command for step in plan.steps), *key.commands],
+        "left": sorted(left),
+        "waiting": sorted(busy),
+        "keyed": [user.name for user in users if user.state == PRESENT and user.keys is not None],
+        "kept": kept,
+        "jobs": jobs,
+        "warnings": warnings(jobs, busy, [*left], kept),
+        "ansible_facts": key.facts,
+        "diff": [
+            *([{"header": "accounts", "before": "\n".join([*findings, ""]), "after": ""}] if findings else []),
+            *(
+                {"before_header": path, "after_header": path, "before": difference.before, "after": difference.after}
+                for path, difference in zip(files, changed_files)
+            ),
+        ],
+    }, failed
 
 
 def main() -> None:
@@ -478,84 +507,12 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    params, run = module.params, module_runner(module)
-
-    groups = [Group(each["name"], each["gid"], each["state"] == PRESENT) for each in params["groups"]]
-    users = [_user(each) for each in params["users"]]
     try:
-        found = accounts.parse(*map(read_whole, FILES))
-        running = lru_cache(maxsize=None)(processes)
-        going = [user for user in users if user.state == ABSENT and accounts.ours(user, found)]
-        busy = {user.name: running()[user.uid] for user in going if user.uid in running()}
-        refuse(run, accounts.check(users, groups, found, busy), found, running)
-        refuse_homes(users, found)
-        recorded = people.recorded(read_whole(params["record"]))
-        left = accounts.left(users, found, recorded)
-        verified = os.path.join(os.path.dirname(params["record"]), "passwords")
-        known = passwords.unchanged(password_pairs(users, found), read_whole(verified))
-        homes = amiss(users, found, recorded, read_whole(MOUNTS))
-        plan = look(users, groups, found, params["keys_folder"], busy, known, homes)
-        there = accounts.there(users, left)
-        record = differences([File(params["record"], people.record(there))])
-        unsaid = [user.name for user in users if not accounts.keys_are_ours(user)]
-        kept = keys_from_before(params["keys_folder"], [*left, *unsaid])
-        jobs = _jobs(module, run, users, found) if params["report_jobs"] else []
-        failed: list[str] = []
-        if not module.check_mode:
-            failed, without = carry_out(plan, run)
-            # Whose home could not be made is looked at again by the next run.
-            made = {name: uid for name, uid in there.items() if name not in without}
-            for difference in differences([File(params["record"], people.record(made))]):
-                write(difference)
-            before, after = (password_pairs(users, each) for each in (found, accounts.parse(*map(read_whole, FILES))))
-            # What chpasswd left as it was is none that is known to be right.
-            wrong = {name for name in plan.passwords if after.get(name) == before.get(name)}
-            remember(verified, {name: pair for name, pair in after.items() if name not in wrong}, known)
-        key = own_key(run, params, module.check_mode, failed)
-        # A package may bring it in the real run.
-        failed += [] if module.check_mode else without_shell(users)
+        result, failed = manage(module, module_runner(module))
     except (AccountsError, ValueError, OSError, CommandError) as error:
         module.fail_json(msg=f"host_users: {error}")
-    for job in jobs:
-        module.warn(
-            f"job {job['id']} of {job['user']}, who is no longer let in, is {job['state']} {job['nodes']}".rstrip()
-        )
-    for name, texts in busy.items():
-        module.warn(
-            f"user {name} has {_some(texts)} on {os.uname().nodename}, so the account is locked,"
-            " and goes at the next run after they have ended"
-        )
-    for leaver in left:
-        module.warn(
-            f"user {leaver} was made here and is not in the list any more, so account and keys stay as they are;"
-            " state: locked or absent says what becomes of them"
-        )
-    for keeper in set(kept).difference(left):
-        module.warn(
-            f"user {keeper}: authorized_keys is not in the list any more, so the keys stay as they are;"
-            " an empty list takes them away"
-        )
-    findings = [*(step.finding for step in plan.steps), *key.found]
-    changed_files = [*plan.revoked, *plan.admitted, *record]
-    files = [difference.wanted.path for difference in changed_files]
-    result = {
-        "changed": bool(findings or files),
-        "found": [*findings, *files],
-        "commands": [*(step.command for step in plan.steps), *key.commands],
-        "left": sorted(left),
-        "waiting": sorted(busy),
-        "keyed": [user.name for user in users if user.state == PRESENT and user.keys is not None],
-        "kept": kept,
-        "jobs": jobs,
-        "ansible_facts": key.facts,
-        "diff": [
-            *([{"header": "accounts", "before": "\n".join([*findings, ""]), "after": ""}] if findings else []),
-            *(
-                {"before_header": path, "after_header": path, "before": difference.before, "after": difference.after}
-                for path, difference in zip(files, changed_files)
-            ),
-        ],
-    }
+    for warning in result.pop("warnings"):
+        module.warn(warning)
     if failed:
         module.fail_json(msg="\n".join(["host_users: all others are as they should be.", *failed]), **result)
     module.exit_json(**result)

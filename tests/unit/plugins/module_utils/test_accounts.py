@@ -21,8 +21,6 @@ from ansible_collections.aicluster.slurm.plugins.module_utils.accounts import (
     jobs,
     keys_are_ours,
     keys_text,
-    mounted,
-    on_this_host,
     owned,
     parse,
     plan,
@@ -217,36 +215,6 @@ def test_who_has_no_line_in_shadow_gets_one() -> None:
 def test_a_line_break_of_unicode_is_none() -> None:
     comments = (PASSWD.replace(":Ada:", f":Ada{mark}L:") for mark in "\u2028\u2029\x85\x0b\x1c")
     assert [list(parse(passwd, GROUP, SHADOW).users) for passwd in comments] == [list(FOUND.users)] * 5
-
-
-MOUNTS = """/dev/sda1 / ext4 rw 0 0
-nfs0:/data /data nfs4 rw 0 0
-tank/home /home zfs rw 0 0
-/dev/sdb1 /data/local ext4 rw 0 0
-systemd-1 /mnt autofs rw 0 0
-nfs0:/b /b\\040c nfs rw 0 0
-nfs0:/x /cover nfs4 rw 0 0
-tmpfs /cover tmpfs rw 0 0
-"""
-
-
-@pytest.mark.parametrize(
-    ("path", "here"),
-    [
-        ("/srv/ada", True),
-        ("/home/ada", True),
-        ("/data", False),
-        ("/data/home/ada", False),
-        ("/database/ada", True),
-        ("/data/local/ada", True),
-        ("/mnt/ada", False),
-        ("/b c/ada", False),
-        ("/cover/ada", True),
-    ],
-)
-def test_on_which_host_a_folder_is(path: str, here: bool) -> None:
-    assert on_this_host(path, mounted(MOUNTS)) is here
-    assert on_this_host(path, {}) is True
 
 
 def test_passwords_are_given_at_once_and_not_shown() -> None:

@@ -8,13 +8,12 @@ import pwd
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.aicluster.slurm.plugins.module_utils import accounts, host_files, people, ssh
+from ansible_collections.aicluster.slurm.plugins.module_utils import accounts, homes, host_files, passwords, people, ssh
 from ansible_collections.aicluster.slurm.plugins.module_utils.command import Result
 from ansible_collections.aicluster.slurm.plugins.modules import host_users
 from module_arguments import module_arguments
@@ -23,7 +22,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFr0mTheLab ada@laptop"
 ADA: dict[str, Any] = {"name": "ada", "uid": 20001, "group": "lab", "home": "/nowhere/ada", "authorized_keys": [KEY]}
 LAB = {"name": "lab", "gid": 20000}
 SECRET = "correct-horse"
-AMISS = host_users.amiss
+AMISS = homes.amiss
 OWNED = "with the number 20001; accepted: that number, or nothing that it owns"
 
 
@@ -44,7 +43,7 @@ class Host:
         monkeypatch.setattr(AnsibleModule, "warn", lambda _self, text: self.warned.append(text))
         self.write("", "", "")
         monkeypatch.setattr(host_users, "FILES", tuple(map(str, self.etc)))
-        monkeypatch.setattr(host_users, "amiss", lambda *_rest: self.amiss)
+        monkeypatch.setattr(homes, "amiss", lambda *_rest: self.amiss)
         monkeypatch.setattr(host_users, "PROC", str(self.proc))
         monkeypatch.setattr(host_users, "MOUNTS", str(folder / "mounts"))
         me = (str(os.getuid()), str(os.getgid()))
@@ -325,7 +324,7 @@ def test_a_password_that_was_right_is_not_tried_again(host: Host, monkeypatch: p
         tried.append(password)
         return stored == f"hash of {password}"
 
-    monkeypatch.setattr(host_users, "right_password", right)
+    monkeypatch.setattr(passwords, "is_right", right)
     options = {"users": [{**ADA, "password": SECRET}]}
     host.write(THERE[0], THERE[1], f"ada:hash of {SECRET}:1:0:9:7:::\n")
     host.run(options, check=True)
@@ -344,8 +343,8 @@ def test_a_password_that_was_right_is_not_tried_again(host: Host, monkeypatch: p
 
 @pytest.mark.parametrize("stored", ["", "!", "*", "x"])
 def test_no_password_is_stored(stored: str) -> None:
-    assert not host_users.right_password(SECRET, stored)
-    assert not host_users.right_password(stored, stored)
+    assert not passwords.is_right(SECRET, stored)
+    assert not passwords.is_right(stored, stored)
 
 
 # --- many -------------------------------------------------------------------------------------------------------------
@@ -382,24 +381,12 @@ def test_a_home_that_a_killed_run_did_not_come_to_is_made(host: Host, tmp_path: 
     assert AMISS([accounts.User("ada", 20001, "lab", str(tmp_path))], found, {}, "") == ([], [])
 
 
-def test_nobody_looks_for_a_home_behind_a_server_that_may_be_dead(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stuck(path: str) -> bool:
-        raise AssertionError(f"looked at {path}")
-
-    monkeypatch.setattr(os.path, "isdir", stuck)
-    found, there = accounts.parse(*THERE), accounts.User("ada", 20001, "lab", "/nowhere/ada")
-    assert AMISS([replace(there, create_home=False)], found, {}, "") == ([], [])
-    assert AMISS([there], found, {"ada": 20001}, "nfs0:/x /nowhere nfs4 rw 0 0\n") == ([], [])
-    # What the list says of who is locked counts when the lock is taken off.
-    assert AMISS([replace(there, state="locked", home="/elsewhere")], found, {}, "") == ([], [])
-
-
 def test_a_home_that_is_still_roots_is_given_to_its_user(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     home = host.proc.parent / "home"
     home.mkdir()
     os.chown(home, 0, -1)
     user = {**ADA, "home": str(home)}
-    monkeypatch.setattr(host_users, "amiss", AMISS)
+    monkeypatch.setattr(homes, "amiss", AMISS)
     given = ["install", "--directory", "--owner", "20001", "--group", "lab", "--mode", "0700", str(home)]
     command = [str(home) if word == "/nowhere/ada" else word for word in USERADD]
     come = host.run({"groups": [LAB], "users": [user]}, (GROUPADD, 0, ""), (command, 0, ""), (given, 0, ""))
